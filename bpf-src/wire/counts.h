@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What crosses from the kernel to user space. The TypeScript side of every struct here is generated from the
+ * object's BTF (src/bpf/generated/), so this is the only place where a field is written down.
+ *
+ * A pair is one local service (its cgroup), one remote end and one server port, seen from one side. A request
+ * series is a pair and what is known of the exchange. Both are keys of a hash that gives an index; the counts lie
+ * in an array at that index, once per stripe (a stripe is shared by a few CPUs and written atomically).
+ */
+#ifndef MESHTAP_WIRE_COUNTS_H
+#define MESHTAP_WIRE_COUNTS_H
+
+#define BUCKETS 24 /* a histogram has at most 23 boundaries; the last bucket used is +Inf */
+
+/* Indices 0 and 1 of both arrays are the overflow series of each side: what exceeds the budget is counted there. */
+#define OVERFLOW_CLIENT 0
+#define OVERFLOW_SERVER 1
+#define FIRST_INDEX 2
+
+enum role { ROLE_UNKNOWN, ROLE_CLIENT, ROLE_SERVER, ROLES };
+
+enum peer_kind {
+	PEER_ADDRESS, /* peer holds an IPv6 address, or an IPv4-mapped one */
+	PEER_CGROUP,  /* peer starts with the cgroup id of the other socket, which is on this machine */
+	PEER_PREFIX,  /* peer starts with the id (u32) that user space gave to a prefix */
+	PEER_WORLD,   /* an address that user space declared not to be worth a series of its own */
+};
+
+enum method {
+	METHOD_OTHER, /* "_OTHER" in the semantic conventions */
+	METHOD_GET,
+	METHOD_HEAD,
+	METHOD_POST,
+	METHOD_PUT,
+	METHOD_DELETE,
+	METHOD_CONNECT,
+	METHOD_OPTIONS,
+	METHOD_TRACE,
+	METHOD_PATCH,
+};
+
+enum http_version { HTTP_1_0, HTTP_1_1 };
+
+/* Why an exchange has no complete answer. With a status: the head came, the body did not end as it should. */
+enum failure {
+	FAILURE_NONE,
+	FAILURE_RESET,	 /* RST, from either side */
+	FAILURE_CLOSED,	 /* orderly close before the answer was complete */
+	FAILURE_TIMEOUT, /* the kernel gave the connection up */
+};
+
+struct histogram {
+	__u64 sum; /* ns */
+	__u64 bucket[BUCKETS];
+};
+
+struct pair_key {
+	__u64 cgroup; /* of the local socket, 0 = not known */
+	__u8 peer[16];
+	__u16 port; /* of the server, host byte order */
+	__u8 role;
+	__u8 peer_kind;
+	__u32 reserved; /* zero */
+};
+
+struct pair_value {
+	__u64 opened;	      /* connections established */
+	__u64 closed;	      /* ... that ended in order */
+	__u64 reset;	      /* ... that ended by RST */
+	__u64 timed_out;      /* ... that the kernel gave up */
+	__u64 refused;	      /* connects answered by RST */
+	__u64 unreachable;    /* connects that timed out or that the network refused */
+	__u64 cancelled;      /* connects that the application gave up */
+	__u64 bytes_sent;     /* payload, without retransmissions */
+	__u64 bytes_received; /* payload, in order, acknowledged */
+	__u64 retransmits;    /* segments */
+	struct histogram connect; /* client: from SYN to established */
+	struct histogram rtt;	  /* smoothed, sampled at most once a second and at the end */
+};
+
+struct http_key {
+	__u32 pair; /* index of the pair */
+	__u16 status;
+	__u8 method;
+	__u8 version;
+	__u8 failure;
+	__u8 tls; /* 1: the bytes were read inside TLS */
+	__u16 route;
+	__u32 reserved; /* zero */
+};
+
+struct http_value {
+	struct histogram duration; /* first byte of the request to last byte of the answer */
+	struct histogram first_byte; /* first byte of the request to first byte of the answer */
+};
+
+/*
+ * The ledger. Each request seen ends in exactly one of answered, failed or a reason why not; what is missing from
+ * the sum is in flight. Each response seen is matched (it answered a request), interim, or a reason.
+ */
+enum ledger_entry {
+	REQUESTS_SEEN,
+	REQUESTS_ANSWERED,	 /* counted in a series with a status */
+	REQUESTS_FAILED,	 /* counted in a series with an error only */
+	REQUESTS_DESYNCHRONISED, /* bytes were missed, the answer can not be told apart */
+	REQUESTS_PIPELINE_FULL,	 /* more requests outstanding on one connection than are kept */
+	REQUESTS_UNPARSED,	 /* the framing makes no sense */
+	RESPONSES_SEEN,
+	RESPONSES_MATCHED,
+	RESPONSES_INTERIM,	 /* 100 to 199 but 101 */
+	RESPONSES_JOINED_MIDWAY, /* the request passed before this agent or before it synchronised */
+	RESPONSES_PIPELINE_FULL,
+	CONNECTIONS_HTTP1,
+	CONNECTIONS_HTTP2,	 /* recognised, not decoded */
+	CONNECTIONS_TLS,	 /* recognised, not decoded */
+	CONNECTIONS_OTHER,	 /* no protocol that is known here */
+	CONNECTIONS_UNTRACKED,	 /* no memory for the socket's state */
+	LOST_SYNC,		 /* times a connection missed bytes or made no sense, whatever it cost */
+	SEGMENTS_EARLY,		 /* segments that came before their turn and were kept */
+	SEGMENTS_EARLY_DROPPED,	 /* ... and found no room */
+	SERIES_OVERFLOWED,	 /* exchanges counted in an overflow series (they are in answered or failed too) */
+	PAIRS_OVERFLOWED,	 /* connections counted in an overflow pair */
+	LEDGER_ENTRIES,
+};
+
+struct ledger {
+	__u64 count[ROLES][LEDGER_ENTRIES];
+};
+
+/* Value ids of the prefix trie below FIRST_PREFIX are verdicts, not names. */
+enum prefix_verdict { PREFIX_ADDRESS, PREFIX_WORLD, FIRST_PREFIX = 16 };
+
+struct prefix_key {
+	__u32 bits; /* 96 + the IPv4 prefix length for IPv4 */
+	__u8 address[16];
+};
+
+/* Written by user space only. */
+struct control {
+	__u32 epoch; /* a new value makes every socket look its indices up again */
+	__u32 reserved;
+};
+
+#endif

@@ -1,0 +1,115 @@
+/**
+ * What a receiver counts: one sweep over everything it knows, cumulative since `startedAt`. Ends are still raw
+ * (a cgroup id, an address); `src/identity` gives them names.
+ *
+ * @module
+ */
+
+/** Which side of the connection was watched. */
+export type Role = 'client' | 'server';
+
+/** One end of a connection as the receiver saw it. */
+export type Endpoint =
+  | { readonly kind: 'cgroup'; readonly cgroup: bigint }
+  | { readonly kind: 'address'; readonly address: string }
+  /** The id that a prefix of the identity table was given. */
+  | { readonly kind: 'prefix'; readonly id: number }
+  /** A public address that has no name of its own. */
+  | { readonly kind: 'world' }
+  /** A receiver that is told names, not addresses (hubble, replay). */
+  | {
+      readonly kind: 'named';
+      readonly service: string;
+      readonly namespace?: string;
+      readonly workload?: string;
+    };
+
+/** A local service, a remote end and a server port, seen from one side. The object is the same one in every sweep. */
+export interface Pair {
+  readonly role: Role;
+  readonly local: Endpoint;
+  readonly remote: Endpoint;
+  /** Port of the server, whichever end that is. */
+  readonly port: number;
+  /** True for the one pair per role that takes what exceeds the budget; its ends say nothing. */
+  readonly overflow: boolean;
+}
+
+/** Counts per bucket, not cumulative; one more than there are boundaries. */
+export interface HistogramCounts {
+  /** Sum of all observations, seconds. */
+  readonly sum: number;
+  readonly count: number;
+  readonly buckets: Float64Array;
+}
+
+export interface TcpCounts {
+  readonly pair: Pair;
+  /** Connections established. */
+  readonly opened: number;
+  /** Connections that ended in order. */
+  readonly closed: number;
+  readonly reset: number;
+  readonly timedOut: number;
+  /** Connects answered by a reset. */
+  readonly refused: number;
+  /** Connects that timed out or that the network refused. */
+  readonly unreachable: number;
+  /** Connects the application gave up. */
+  readonly cancelled: number;
+  /** Payload bytes, without retransmissions. */
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  /** Segments sent again. */
+  readonly retransmits: number;
+  /** From SYN to established; client side only. */
+  readonly connect: HistogramCounts;
+  /** Smoothed round-trip time, sampled at most once a second per connection, and at its end. */
+  readonly rtt: HistogramCounts;
+}
+
+export type Failure = 'reset' | 'closed' | 'timeout';
+
+export interface HttpCounts {
+  readonly pair: Pair;
+  /** A method of the semantic conventions' list, or `_OTHER`. */
+  readonly method: string;
+  /** Absent where no answer came. */
+  readonly status: number | undefined;
+  /** Why there is no answer, or no complete one. */
+  readonly failure: Failure | undefined;
+  /** `1.0`, `1.1`, later `2`. */
+  readonly version: string;
+  readonly scheme: 'http' | 'https';
+  readonly route: string | undefined;
+  /** True for the one series per role that takes what exceeds the budget; its labels say nothing. */
+  readonly overflow: boolean;
+  /** First byte of the request to last byte of the answer. */
+  readonly duration: HistogramCounts;
+  /** First byte of the request to first byte of the answer. */
+  readonly firstByte: HistogramCounts;
+}
+
+/** One line of the ledger: how many of what, seen from which side. */
+export interface LedgerLine {
+  readonly role: Role | 'unknown';
+  /** `requests`, `responses`, `connections`, `segments`, `series`, `pairs`, `sync`. */
+  readonly subject: string;
+  /** `seen`, `answered`, `failed`, `desynchronised`, ... */
+  readonly outcome: string;
+  readonly count: number;
+}
+
+export interface Counts {
+  /** When counting began, milliseconds since the epoch. Survives a restart of the agent. */
+  readonly startedAt: number;
+  /** When this sweep was read, milliseconds since the epoch. */
+  readonly at: number;
+  /** Upper bounds of the buckets, seconds, ascending, inclusive; without +Inf. */
+  readonly boundaries: readonly number[];
+  readonly tcp: readonly TcpCounts[];
+  readonly http: readonly HttpCounts[];
+  readonly ledger: readonly LedgerLine[];
+  /** Entries used of each budget. */
+  readonly budgets: readonly { readonly name: string; readonly used: number; readonly limit: number }[];
+}
