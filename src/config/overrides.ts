@@ -1,0 +1,92 @@
+import { parse } from 'yaml';
+import { MeshtapError } from '../errors.js';
+import { type JsonSchema, jsonSchema } from './json-schema.js';
+import { didYouMean } from './suggest.js';
+
+/** One key that is set from outside of the file. */
+export interface Override {
+  readonly path: readonly string[];
+  readonly value: unknown;
+  /** What people typed: `--prometheus`, `MESHTAP_LOG__LEVEL`. */
+  readonly where: string;
+}
+
+/** Read elsewhere, by these names. */
+const OTHER_VARIABLES = ['MESHTAP_CONFIG', 'MESHTAP_LIBBPF'];
+/** Kubernetes puts these into every pod beside a service named `meshtap` or `meshtap-...`. */
+const KUBERNETES_VARIABLES = /^MESHTAP_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_\w+)?)$/;
+
+/** `idleAfter` is `IDLE_AFTER`. */
+const upperCase = (key: string) => key.replace(/[A-Z]/g, '_$&').toUpperCase();
+
+/** `MESHTAP_EXPORTERS__PROMETHEUS__LISTEN` for `exporters.prometheus.listen`. */
+export const variableOf = (path: readonly string[]) => `MESHTAP_${path.map(upperCase).join('__')}`;
+
+/**
+ * The overrides in the environment: `MESHTAP_`, then the key in capitals, `__` between levels. Lists are written
+ * with commas, whole maps as YAML (`{a: b}`). Empty ones count as not set. Throws CONFIG_INVALID for a variable that
+ * names no key.
+ */
+export function fromEnvironment(environment: Readonly<Record<string, string | undefined>>): Override[] {
+  const overrides: Override[] = [];
+  for (const [where, text] of Object.entries(environment)) {
+    if (!text || !where.startsWith('MESHTAP_') || OTHER_VARIABLES.includes(where)) continue;
+    const found = keyOf(where);
+    if (found) overrides.push({ path: found.path, value: parseValue(text, found.schema, where), where });
+    else if (!KUBERNETES_VARIABLES.test(where)) throw noSuchKey(where);
+  }
+  // The whole before its parts, so that the parts win.
+  return overrides.sort((a, b) => a.path.length - b.path.length);
+}
+
+function keyOf(variable: string): { path: string[]; schema: JsonSchema } | undefined {
+  const path: string[] = [];
+  let schema = jsonSchema;
+  for (const word of variable.slice('MESHTAP_'.length).split('__')) {
+    const found = Object.entries(schema.properties ?? {}).find(([key]) => upperCase(key) === word);
+    if (!found) return undefined;
+    path.push(found[0]);
+    schema = found[1];
+  }
+  return { path, schema };
+}
+
+function parseValue(text: string, schema: JsonSchema, where: string): unknown {
+  if (schema.type === 'string') return text;
+  try {
+    return parse(schema.type === 'array' && !text.trim().startsWith('[') ? `[${text}]` : text);
+  } catch (cause) {
+    throw new MeshtapError('CONFIG_INVALID', `${where}: found ${JSON.stringify(text)}, which is not YAML`, {
+      cause,
+    });
+  }
+}
+
+function noSuchKey(variable: string): MeshtapError {
+  const known = variables(jsonSchema, []);
+  return new MeshtapError('CONFIG_INVALID', `${variable}: there is no such setting`, {
+    hint:
+      didYouMean(variable, known) ?? 'Variables are named after the keys: MESHTAP_LOG__LEVEL sets log.level.',
+  });
+}
+
+function variables({ properties = {} }: JsonSchema, above: readonly string[]): string[] {
+  return Object.entries(properties).flatMap(([key, below]) => {
+    const path = [...above, key];
+    return [variableOf(path), ...variables(below, path)];
+  });
+}
+
+/** `value` with each override in its place; later ones win. */
+export function override(value: unknown, overrides: readonly Override[]): unknown {
+  return overrides.reduce((result, { path, value }) => put(result, path, value), value);
+}
+
+function put(base: unknown, [key, ...rest]: readonly string[], value: unknown): unknown {
+  if (key === undefined) return value;
+  const map = isMap(base) ? base : {};
+  return { ...map, [key]: put(map[key], rest, value) };
+}
+
+const isMap = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

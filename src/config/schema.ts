@@ -1,0 +1,222 @@
+/**
+ * The configuration: every key, what it accepts, its default. `meshtap.schema.json` is generated from here, and the
+ * descriptions are the manual. An `error` completes the sentence "expected ...".
+ *
+ * @module
+ */
+import { isIP } from 'node:net';
+import ipaddr from 'ipaddr.js';
+import { z } from 'zod';
+import { boundaryProblem, DEFAULT_BOUNDARIES } from './boundaries.js';
+
+const MILLISECONDS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
+
+/** `500ms`, `10s`, `5m`, `1h`; milliseconds once parsed. */
+const duration = () =>
+  z
+    .string({ error: 'a duration such as 500ms, 10s, 5m or 1h' })
+    .regex(/^[1-9][0-9]{0,8}(ms|s|m|h)$/, { error: 'a duration such as 500ms, 10s, 5m or 1h' })
+    .transform((text) => {
+      const unit = text.replace(/^\d+/, '') as keyof typeof MILLISECONDS;
+      return Number.parseInt(text, 10) * MILLISECONDS[unit];
+    });
+
+const LISTEN = 'an address to listen on, HOST:PORT, such as 127.0.0.1:9464 or [::]:9464';
+
+/** `HOST:PORT`, IPv6 in brackets. */
+const listen = () =>
+  z
+    .string({ error: LISTEN })
+    .regex(/^(\[[^[\]]+\]|[^:[\]\s]+):[0-9]{1,5}$/, { error: LISTEN })
+    .refine((text) => Number(text.slice(text.lastIndexOf(':') + 1)) <= 65535, { error: 'a port up to 65535' })
+    .transform((text) => {
+      const colon = text.lastIndexOf(':');
+      return { host: text.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(text.slice(colon + 1)) };
+    });
+
+const cidr = () =>
+  z
+    .string({ error: 'a prefix such as 10.0.0.0/8 or fd00::/8' })
+    .refine((text) => ipaddr.isValidCIDR(text), { error: 'a prefix such as 10.0.0.0/8 or fd00::/8' });
+
+const positive = (what: string) => z.int({ error: what }).min(1, { error: what });
+const name = (what: string) => z.string({ error: what }).min(1, { error: what });
+const path = () => name('the path of a file');
+
+const staticEntry = z
+  .strictObject({
+    address: z
+      .string({ error: 'an IP address' })
+      .refine((text) => isIP(text) !== 0, { error: 'an IP address' })
+      .exactOptional()
+      .describe('One address. Give this or `cidr`.'),
+    cidr: cidr().exactOptional().describe('A prefix. The longest one that fits an address names it.'),
+    port: z
+      .int({ error: 'a port, 1 to 65535' })
+      .min(1, { error: 'a port, 1 to 65535' })
+      .max(65535, { error: 'a port, 1 to 65535' })
+      .exactOptional()
+      .describe('Only this server port. Within one prefix an entry with a port goes before one without.'),
+    service: name('the name of a service').describe(
+      'The name on `source_service` and `destination_service`.',
+    ),
+    namespace: z.string().default('').describe('The namespace, if there is one.'),
+    workload: z.string().default('').describe('What runs the service; the same as `service` if left out.'),
+    watched: z
+      .boolean({ error: 'true or false' })
+      .default(false)
+      .describe('True if another meshtap watches this end, so that its side reports each request.'),
+  })
+  .refine((entry) => (entry.address === undefined) !== (entry.cidr === undefined), {
+    error: 'either `address` or `cidr`',
+  });
+
+const identity = z.strictObject({
+  static: z
+    .array(staticEntry, { error: 'a list of entries' })
+    .default([])
+    .describe('Names for addresses that nothing on this machine can tell.'),
+  addresses: z
+    .array(cidr(), { error: 'a list of prefixes' })
+    .exactOptional()
+    .describe(
+      'Prefixes whose addresses are each a peer of their own; every other address is counted as `world`. ' +
+        'Default: the private, shared, loopback and link-local ranges.',
+    ),
+  cgroup: z
+    .strictObject({
+      remember: positive('a number of cgroups')
+        .default(16_384)
+        .describe('How many removed cgroups keep their names.'),
+    })
+    .prefault({})
+    .describe('Names from cgroups: systemd units, containers, or the name of the directory.'),
+  local: z
+    .boolean({ error: 'true or false' })
+    .default(true)
+    .describe('Look for the process behind an address of this machine that no watched cgroup owns.'),
+});
+
+const prometheus = z.strictObject({
+  listen: listen().prefault('127.0.0.1:9464').describe('Where /metrics, /healthz and /readyz are served.'),
+  webConfigFile: path()
+    .exactOptional()
+    .describe("TLS and basic auth: a file with the keys of Prometheus' own web configuration."),
+});
+
+const otelPrometheus = z.strictObject({
+  listen: listen().prefault('127.0.0.1:9464').describe('Where /metrics is served.'),
+});
+
+const otlp = z.strictObject({
+  protocol: z.enum(['grpc', 'http/protobuf']).default('grpc').describe('How to talk to the collector.'),
+  endpoint: z
+    .url({ protocol: /^https?$/, error: 'a URL such as http://collector:4317' })
+    .exactOptional()
+    .describe(
+      'Default: http://localhost:4317 for grpc, http://localhost:4318/v1/metrics for http/protobuf. https means TLS.',
+    ),
+  headers: z
+    .record(z.string(), z.string({ error: 'text' }), { error: 'names and values of headers' })
+    .default({})
+    .describe('Sent with every request, such as an authorization.'),
+  interval: duration().prefault('15s').describe('How often to send.'),
+  timeout: duration().prefault('10s').describe('How long one attempt may take.'),
+  temporality: z
+    .enum(['cumulative', 'delta'])
+    .default('cumulative')
+    .describe('Totals since the beginning, or what came since the last export.'),
+  caFile: path().exactOptional().describe('PEM file of the authorities to trust instead of the system ones.'),
+  insecure: z
+    .boolean({ error: 'true or false' })
+    .default(false)
+    .describe('Do not check the certificate of an https endpoint.'),
+});
+
+/** The whole file. Keys without a default are decided by the part that uses them. */
+export const schema = z
+  .strictObject({
+    cgroup: name('the path of a cgroup v2 directory')
+      .exactOptional()
+      .describe('The cgroup v2 directory to watch, with all below it. Default: the whole machine.'),
+    instance: z
+      .string({ error: 'letters, digits, ".", "_" and "-", at most 63' })
+      .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, { error: 'letters, digits, ".", "_" and "-", at most 63' })
+      .default('default')
+      .describe('Name of the pinned maps and links. Two agents on one cgroup need two names.'),
+    dialects: z
+      .array(z.enum(['otel', 'hubble', 'istio']), { error: 'a list of dialects' })
+      .min(1, { error: 'at least one dialect' })
+      .refine((names) => new Set(names).size === names.length, { error: 'each dialect once' })
+      .default(['otel'])
+      .describe('Under which names the numbers are exported; any set of them.'),
+    boundaries: z
+      .array(z.number({ error: 'a positive number of seconds' }), { error: 'a list of seconds' })
+      .superRefine((list, context) => {
+        const problem = boundaryProblem(list);
+        if (!problem) return;
+        const path = problem.index < 0 ? [] : [problem.index];
+        context.addIssue({ code: 'custom', message: problem.accepted, path });
+      })
+      .default([...DEFAULT_BOUNDARIES])
+      .describe('Upper bounds of the latency buckets, seconds, ascending, at most 23.'),
+    limits: z
+      .strictObject({
+        pairs: positive('a number of pairs')
+          .exactOptional()
+          .describe('Pairs of services, both sides counted.'),
+        series: positive('a number of series')
+          .exactOptional()
+          .describe('Request series: a pair with method, status and route.'),
+        early: positive('a number of segments')
+          .exactOptional()
+          .describe('Segments that may wait for the ones before them.'),
+        identities: positive('a number of names').exactOptional().describe('Names of ends kept in memory.'),
+      })
+      .prefault({})
+      .describe('What meshtap may use at most. What comes beyond is counted in an overflow series.'),
+    idleAfter: duration()
+      .exactOptional()
+      .describe('A series without traffic for so long makes room for others.'),
+    identity: identity.prefault({}).describe('Who is at each end.'),
+    exporters: z
+      .strictObject({
+        prometheus: prometheus
+          .exactOptional()
+          .describe(
+            "meshtap's own endpoint; `{}` for all defaults. It is what runs if no exporter is named.",
+          ),
+        otelPrometheus: otelPrometheus
+          .exactOptional()
+          .describe('The stock exporter of OpenTelemetry, for those who need exactly its format.'),
+        otlp: otlp.exactOptional().describe('OpenTelemetry protocol, to a collector.'),
+      })
+      .refine((exporters) => Object.keys(exporters).length > 0, { error: 'at least one exporter' })
+      .prefault({ prometheus: {} })
+      .describe('Where the numbers go. Default: `prometheus`.'),
+    resource: z
+      .record(z.string(), z.string({ error: 'text' }), { error: 'names and values of attributes' })
+      .default({})
+      .describe(
+        'Resource attributes, such as deployment.environment.name. service.name and host.name are set.',
+      ),
+    log: z
+      .strictObject({
+        level: z
+          .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
+          .default('info')
+          .describe('What to log.'),
+        format: z
+          .enum(['auto', 'json', 'pretty'])
+          .default('auto')
+          .describe('`auto` is pretty on a terminal and JSON elsewhere.'),
+      })
+      .prefault({})
+      .describe('The log, on stderr.'),
+  })
+  .meta({ title: 'meshtap configuration' });
+
+/** The configuration as the program uses it: defaults filled in, durations in milliseconds. */
+export type Config = z.output<typeof schema>;
+/** The configuration as it is written. */
+export type ConfigInput = z.input<typeof schema>;
