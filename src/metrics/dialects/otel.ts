@@ -1,0 +1,175 @@
+/**
+ * OpenTelemetry's semantic conventions for HTTP metrics
+ * (https://opentelemetry.io/docs/specs/semconv/http/http-metrics/), with both ends on every point.
+ * `http.server.*` is what the destination saw, `http.client.*` what the source saw; the conventions have nothing
+ * for time to first byte and for TCP, so those are `meshtap.*` in the same manner.
+ *
+ * @module
+ */
+
+import type { HttpCounts, Role } from '../../receivers/counts.js';
+import type { Attributes, MetricFamily } from '../family.js';
+import type { Ends, Snapshot } from '../model.js';
+import { HistogramPoints, type Labels, labels, NumberPoints, OVERFLOW } from '../points.js';
+import type { Dialect } from './dialect.js';
+
+export function otel(): Dialect {
+  return {
+    name: 'otel',
+    families: (snapshot) => [
+      ...requests(snapshot, 'server'),
+      ...requests(snapshot, 'client'),
+      ...connections(snapshot, 'server'),
+      ...connections(snapshot, 'client'),
+    ],
+  };
+}
+
+function endAttributes({ source, destination }: Ends): Attributes {
+  return {
+    'source.service': source.service,
+    'source.namespace': source.namespace,
+    'source.workload': source.workload,
+    'destination.service': destination.service,
+    'destination.namespace': destination.namespace,
+    'destination.workload': destination.workload,
+  };
+}
+
+const FAILURES = { reset: 'connection_reset', closed: 'connection_closed', timeout: 'timeout' } as const;
+
+/** The status where it is an error in the eyes of the one who looks (a 404 is none to a server), else the failure. */
+function errorType(role: Role, { status, failure }: HttpCounts): string | undefined {
+  if (status !== undefined && status >= (role === 'server' ? 500 : 400)) return String(status);
+  return failure && FAILURES[failure];
+}
+
+function requestLabels(ends: Ends, counts: HttpCounts): Labels {
+  if (ends.overflow || counts.overflow) return OVERFLOW;
+  const error = errorType(ends.role, counts);
+  return labels({
+    ...endAttributes(ends),
+    'http.request.method': counts.method,
+    ...(counts.status !== undefined && { 'http.response.status_code': counts.status }),
+    ...(error !== undefined && { 'error.type': error }),
+    ...(counts.route !== undefined && { 'http.route': counts.route }),
+    'network.protocol.version': counts.version,
+    'url.scheme': counts.scheme,
+    'server.port': ends.port,
+  });
+}
+
+function requests(snapshot: Snapshot, role: Role): MetricFamily[] {
+  const duration = new HistogramPoints();
+  const firstByte = new HistogramPoints();
+  for (const { ends, counts } of snapshot.requests) {
+    if (ends.role !== role) continue;
+    const labels = requestLabels(ends, counts);
+    duration.add(labels, counts.duration);
+    if (counts.firstByte.count > 0) firstByte.add(labels, counts.firstByte);
+  }
+  const { startedAt, boundaries } = snapshot;
+  return filled([
+    {
+      type: 'histogram',
+      name: `http.${role}.request.duration`,
+      description: `Duration of HTTP requests as the ${role} saw them, first byte of the request to last byte of the answer.`,
+      unit: 's',
+      startedAt,
+      boundaries,
+      points: duration.list(),
+    },
+    {
+      type: 'histogram',
+      name: `meshtap.http.${role}.time_to_first_byte`,
+      description: `First byte of an HTTP request to first byte of its answer as the ${role} saw them.`,
+      unit: 's',
+      startedAt,
+      boundaries,
+      points: firstByte.list(),
+    },
+  ]);
+}
+
+function connections(snapshot: Snapshot, role: Role): MetricFamily[] {
+  const connect = new HistogramPoints();
+  const rtt = new HistogramPoints();
+  const opened = new NumberPoints();
+  const closed = new NumberPoints();
+  const failed = new NumberPoints();
+  const retransmits = new NumberPoints();
+  const io = new NumberPoints();
+
+  for (const { ends, counts } of snapshot.connections) {
+    if (ends.role !== role) continue;
+    const base = ends.overflow ? OVERFLOW.attributes : { ...endAttributes(ends), 'server.port': ends.port };
+    const plain = ends.overflow ? OVERFLOW : labels(base);
+    const having = (more: Attributes): Labels => (ends.overflow ? OVERFLOW : labels({ ...base, ...more }));
+    // What never happened has no point: three error types for each pair would treble the series of a healthy mesh.
+    const ended = (points: NumberPoints, error: string, count: number): void => {
+      if (count > 0) points.add(having({ 'error.type': error }), count);
+    };
+
+    if (counts.connect.count > 0) connect.add(plain, counts.connect);
+    if (counts.rtt.count > 0) rtt.add(plain, counts.rtt);
+    opened.add(plain, counts.opened);
+    closed.add(plain, counts.closed);
+    ended(closed, 'connection_reset', counts.reset);
+    ended(closed, 'timeout', counts.timedOut);
+    ended(failed, 'refused', counts.refused);
+    ended(failed, 'unreachable', counts.unreachable);
+    ended(failed, 'cancelled', counts.cancelled);
+    retransmits.add(plain, counts.retransmits);
+    io.add(having({ 'network.io.direction': 'transmit' }), counts.bytesSent);
+    io.add(having({ 'network.io.direction': 'receive' }), counts.bytesReceived);
+  }
+
+  const { startedAt, boundaries } = snapshot;
+  const counter = (name: string, unit: string, description: string, points: NumberPoints): MetricFamily => ({
+    type: 'counter',
+    name: `meshtap.tcp.${role}.${name}`,
+    description,
+    unit,
+    startedAt,
+    points: points.list(),
+  });
+  return filled([
+    {
+      type: 'histogram',
+      name: `meshtap.tcp.${role}.connect.duration`,
+      description: 'SYN to established.',
+      unit: 's',
+      startedAt,
+      boundaries,
+      points: connect.list(),
+    },
+    {
+      type: 'histogram',
+      name: `meshtap.tcp.${role}.rtt`,
+      description: 'Smoothed round-trip time, sampled at most once a second per connection and at its end.',
+      unit: 's',
+      startedAt,
+      boundaries,
+      points: rtt.list(),
+    },
+    counter('connections.opened', '{connection}', 'TCP connections established.', opened),
+    counter(
+      'connections.closed',
+      '{connection}',
+      'TCP connections that ended; error.type says why, if not in order.',
+      closed,
+    ),
+    counter('connect.failures', '{connection}', 'TCP connects that failed, by error.type.', failed),
+    counter('retransmits', '{segment}', 'TCP segments sent again.', retransmits),
+    counter(
+      'io',
+      'By',
+      'TCP payload without retransmissions, as the watched side sends and receives it.',
+      io,
+    ),
+  ]);
+}
+
+function filled(families: MetricFamily[]): MetricFamily[] {
+  return families.filter(({ points }) => points.length > 0);
+}
