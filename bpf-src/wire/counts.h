@@ -13,9 +13,7 @@
 #define BUCKETS 24 /* a histogram has at most 23 boundaries; the last bucket used is +Inf */
 
 /* Indices 0 and 1 of both arrays are the overflow series of each side: what exceeds the budget is counted there. */
-#define OVERFLOW_CLIENT 0
-#define OVERFLOW_SERVER 1
-#define FIRST_INDEX 2
+enum slot { OVERFLOW_CLIENT, OVERFLOW_SERVER, FIRST_INDEX };
 
 enum role { ROLE_UNKNOWN, ROLE_CLIENT, ROLE_SERVER, ROLES };
 
@@ -139,6 +137,18 @@ struct prefix_key {
 struct control {
 	__u32 epoch; /* a new value makes every socket look its indices up again */
 	__u32 reserved;
+};
+
+/* Every enum above. A constant of this type in the object brings them into its BTF. */
+struct wire_enums {
+	enum slot slot;
+	enum role role;
+	enum peer_kind peer_kind;
+	enum method method;
+	enum http_version http_version;
+	enum failure failure;
+	enum ledger_entry ledger_entry;
+	enum prefix_verdict prefix_verdict;
 };
 
 #endif
