@@ -1,0 +1,67 @@
+// The load tier, run inside a guest: every BPF object loads, attaches to a cgroup, and lets a request pass.
+// Usage: load.ts REPORT [OBJECT...]; without objects, all that were built for this machine.
+import { once } from 'node:events';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer, get } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { basename, join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+import type { BpfLink } from '../../src/bpf/link.js';
+import { openObject } from '../../src/bpf/object.js';
+import { explain, MeshtapError } from '../../src/errors.js';
+import type { Outcome } from './report.js';
+
+const [report, ...given] = process.argv.slice(2);
+const built = fileURLToPath(new URL(`../../bpf/${process.arch}/`, import.meta.url));
+const objects = given.length > 0 ? given : readdirSync(built).map((name) => join(built, name));
+const outcomes: Outcome[] = [];
+
+const [, mount] = /^\S+ (\S+) cgroup2 /m.exec(readFileSync('/proc/mounts', 'utf8'))!;
+const cgroup = join(mount!, 'meshtap-load');
+mkdirSync(cgroup);
+writeFileSync(join(cgroup, 'cgroup.procs'), String(process.pid));
+
+for (const path of objects) {
+  const name = basename(path, '.bpf.o');
+  let links: BpfLink[] = [];
+  const loaded = await attempt(`${name} loads`, () => openObject(path).load());
+  if (!loaded) continue;
+  await attempt(`${name} attaches`, () => {
+    links = loaded.attach(cgroup);
+  });
+  if (links.length > 0) await attempt(`${name} lets a request pass`, exchange);
+  for (const link of links) link.close();
+  loaded.close();
+}
+writeFileSync(report!, JSON.stringify(outcomes));
+process.exitCode = outcomes.every(({ result }) => result === 'passed') ? 0 : 1;
+
+async function attempt<T>(test: string, action: () => T | Promise<T>): Promise<T | undefined> {
+  try {
+    const value = await action();
+    outcomes.push({ test, result: 'passed' });
+    console.log(`passed: ${test}`);
+    return value;
+  } catch (error) {
+    const log = error instanceof MeshtapError && error.detail ? `\n${error.detail.slice(-4000)}` : '';
+    outcomes.push({ test, result: 'failed', detail: explain(error) + log });
+    console.log(`FAILED: ${test}: ${explain(error)}`);
+    return undefined;
+  }
+}
+
+/** One request and its answer over loopback, by sockets of this cgroup. */
+async function exchange(): Promise<void> {
+  const server = createServer((_request, response) => response.end('here')).listen(0, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+    const request = get({ port: (server.address() as AddressInfo).port, agent: false });
+    const [response] = await once(request, 'response', { signal: AbortSignal.timeout(30_000) });
+    const body = await text(response);
+    if (response.statusCode !== 200 || body !== 'here')
+      throw new Error(`answer ${response.statusCode} "${body}"`);
+  } finally {
+    server.close();
+  }
+}

@@ -1,0 +1,83 @@
+import { relative } from 'node:path';
+
+/** One test's outcome on one kernel. */
+export interface Outcome {
+  test: string;
+  result: 'passed' | 'failed' | 'skipped';
+  /** Why it failed or was skipped. */
+  detail?: string;
+}
+
+/** What `run.ts --json` writes. The three sums have the names that vitest's own JSON reporter gives them. */
+export interface Report {
+  numPassedTests: number;
+  numFailedTests: number;
+  numPendingTests: number;
+  /** Release by name: `{ "6.1": "6.1.0-56-cloud-amd64" }`. */
+  kernels: Record<string, string>;
+  outcomes: (Outcome & { tier: string; kernel: string })[];
+}
+
+/** The part of vitest's JSON report that is read here. */
+export interface VitestReport {
+  testResults: {
+    name: string;
+    status: string;
+    message: string;
+    assertionResults: {
+      fullName: string;
+      status: string;
+      failureMessages: string[];
+      meta?: { skipped?: string };
+    }[];
+  }[];
+}
+
+/** A file that could not even be loaded has no tests, and is one failure. */
+export function fromVitest({ testResults }: VitestReport, root = process.cwd()): Outcome[] {
+  return testResults.flatMap((file) => {
+    const name = relative(root, file.name).replace(/\.test\.ts$/, '');
+    const outcomes = file.assertionResults.map(({ fullName, status, failureMessages }): Outcome => {
+      const result = status === 'passed' || status === 'failed' ? status : 'skipped';
+      const detail = failureMessages[0];
+      return { test: `${name}: ${fullName}`, result, ...(detail === undefined ? {} : { detail }) };
+    });
+    const unexplained = file.status === 'failed' && !outcomes.some((outcome) => outcome.result === 'failed');
+    return unexplained
+      ? [...outcomes, { test: name, result: 'failed' as const, detail: file.message }]
+      : outcomes;
+  });
+}
+
+export function summarise(kernels: Report['kernels'], outcomes: Report['outcomes']): Report {
+  const count = (result: Outcome['result']) => outcomes.filter((outcome) => outcome.result === result).length;
+  return {
+    numPassedTests: count('passed'),
+    numFailedTests: count('failed'),
+    numPendingTests: count('skipped'),
+    kernels,
+    outcomes,
+  };
+}
+
+/** Tests down, kernels across; a test that did not run on a kernel leaves its field empty. */
+export function table({ kernels, outcomes }: Report): string {
+  const names = Object.keys(kernels);
+  const tests = [...new Set(outcomes.map(({ tier, test }) => `${tier}: ${test}`))];
+  const head = ['', ...names];
+  const rows = tests.map((test) => [
+    test,
+    ...names.map(
+      (name) => outcomes.find((o) => o.kernel === name && `${o.tier}: ${o.test}` === test)?.result ?? '',
+    ),
+  ]);
+  const widths = head.map((_, column) => Math.max(...[head, ...rows].map((row) => row[column]!.length)));
+  return [head, ...rows]
+    .map((row) =>
+      row
+        .map((field, column) => field.padEnd(widths[column]!))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}

@@ -1,0 +1,130 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { Transform } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { runInGuest } from './guest.js';
+import { fetchKernel, type Kernel, kernelNames } from './kernels.js';
+import { fromVitest, type Outcome, type Report, summarise, table } from './report.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** What runs in the guest; each leaves a report in the directory it is given. */
+const tiers = {
+  /** Every BPF object loads, attaches and counts one exchange. */
+  load: {
+    timeout: 300,
+    command: (results: string) => [
+      'node',
+      '--import',
+      'tsx',
+      'test/vm/load.ts',
+      join(results, 'report.json'),
+    ],
+    read: (text: string): Outcome[] => JSON.parse(text),
+  },
+  /** The whole of test/kernel. */
+  kernel: {
+    timeout: 1800,
+    command: (results: string) => [
+      ...['node_modules/.bin/vitest', 'run', '--project', 'kernel', '--reporter=default', '--reporter=json'],
+      `--outputFile=${join(results, 'report.json')}`,
+    ],
+    read: (text: string): Outcome[] => fromVitest(JSON.parse(text), root),
+  },
+};
+type Tier = keyof typeof tiers;
+
+const { values } = parseArgs({
+  options: {
+    tier: { type: 'string', multiple: true, default: Object.keys(tiers) },
+    json: { type: 'string', default: join(root, '.cache/vm/report.json') },
+    /** How many machines at a time; each has two processors. */
+    jobs: { type: 'string', default: '2' },
+  },
+});
+for (const tier of values.tier) {
+  if (!(tier in tiers)) throw new Error(`no tier "${tier}": there are ${Object.keys(tiers).join(' and ')}`);
+}
+
+const ended = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => ended.abort());
+
+const kernels = kernelNames().map(fetchKernel);
+const queue = values.tier.flatMap((tier) => kernels.map((kernel) => ({ tier: tier as Tier, kernel })));
+const outcomes: Report['outcomes'] = [];
+await Promise.all(Array.from({ length: Number(values.jobs) }, worker));
+
+const report = summarise(Object.fromEntries(kernels.map(({ name, release }) => [name, release])), outcomes);
+mkdirSync(dirname(values.json), { recursive: true });
+writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`);
+console.log(`\n${table(report)}\n`);
+for (const { tier, kernel, test, result, detail } of outcomes) {
+  if (result === 'failed') console.log(`FAILED on ${kernel}, ${tier}: ${test}\n${detail ?? ''}\n`);
+}
+console.log(
+  `${report.numPassedTests} passed, ${report.numFailedTests} failed, ${report.numPendingTests} skipped`,
+);
+process.exitCode = report.numFailedTests === 0 && report.numPassedTests > 0 ? 0 : 1;
+
+async function worker(): Promise<void> {
+  for (let next = queue.shift(); next && !ended.signal.aborted; next = queue.shift()) {
+    const { tier, kernel } = next;
+    const started = Date.now();
+    const found = await runTier(tier, kernel);
+    outcomes.push(...found.map((outcome) => ({ ...outcome, tier, kernel: kernel.name })));
+    console.log(`[${kernel.name} ${tier}] took ${Math.round((Date.now() - started) / 1000)} s`);
+  }
+}
+
+/** A run whose report is missing, or that ended badly with nothing failed in its report, is itself a failure. */
+async function runTier(tier: Tier, kernel: Kernel): Promise<Outcome[]> {
+  const { command, read, timeout } = tiers[tier];
+  const results = mkdtempSync(join(tmpdir(), 'meshtap-vm-results-'));
+  try {
+    const status = await runInGuest({
+      kernel,
+      command: command(results),
+      cwd: root,
+      env: { CI: 'true', MESHTAP_TIME_SCALE: '10', NO_COLOR: '1' },
+      timeout,
+      results,
+      stdout: prefixed(`[${kernel.name} ${tier}] `, process.stdout),
+      stderr: prefixed(`[${kernel.name} ${tier}] `, process.stderr),
+      signal: ended.signal,
+    });
+    const found = tryRead(join(results, 'report.json'), read);
+    const explained = found.some(({ result }) => result === 'failed') || (status === 0 && found.length > 0);
+    return explained
+      ? found
+      : [...found, { test: 'the run itself', result: 'failed', detail: `status ${status}` }];
+  } finally {
+    rmSync(results, { recursive: true });
+  }
+}
+
+function tryRead(path: string, read: (text: string) => Outcome[]): Outcome[] {
+  try {
+    return read(readFileSync(path, 'utf8'));
+  } catch {
+    return [];
+  }
+}
+
+/** Whole lines only, so that two machines' outputs do not mix within one. */
+function prefixed(prefix: string, sink: NodeJS.WriteStream): Transform {
+  let rest = '';
+  const lines = new Transform({
+    transform(chunk, _encoding, done) {
+      const parts = (rest + chunk).split('\n');
+      rest = parts.pop()!;
+      done(null, parts.map((line) => `${prefix}${line}\n`).join(''));
+    },
+    flush(done) {
+      done(null, rest && `${prefix}${rest}\n`);
+    },
+  });
+  lines.pipe(sink, { end: false });
+  return lines;
+}
