@@ -72,13 +72,13 @@ function grouped(families: readonly LabelledFamily[], onConflict?: (name: string
 }
 
 function header(name: string, { type, unit, description }: MetricFamily, format: TextFormat): string {
-  if (format === 'text') return `# HELP ${name} ${escapeHelp(description)}\n# TYPE ${name} ${type}\n`;
+  if (format === 'text') return `# HELP ${name} ${escapedHelp(description)}\n# TYPE ${name} ${type}\n`;
   const base = type === 'counter' ? name.replace(/_total$/, '') : name;
   const word = unitWord(unit);
   return (
     `# TYPE ${base} ${type}\n` +
     (word && base.endsWith(`_${word}`) ? `# UNIT ${base} ${word}\n` : '') +
-    `# HELP ${base} ${escape(description)}\n`
+    `# HELP ${base} ${escaped(description)}\n`
   );
 }
 
@@ -124,7 +124,7 @@ function labelText(attributes: Attributes): string {
   const values = new Map<string, string>();
   for (const key in attributes) {
     const name = labelName(key);
-    const value = escape(String(attributes[key]));
+    const value = escaped(String(attributes[key]));
     const other = values.get(name);
     values.set(name, other === undefined ? value : `${other};${value}`);
   }
@@ -146,11 +146,11 @@ function number(value: number): string {
   return value === -Infinity ? '-Inf' : String(value);
 }
 
-function escape(value: string): string {
+function escaped(value: string): string {
   if (!/[\\\n"]/.test(value)) return value;
   return value.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('"', '\\"');
 }
 
-function escapeHelp(text: string): string {
+function escapedHelp(text: string): string {
   return text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n');
 }
