@@ -19,17 +19,22 @@ target=$cache/kernels/$name
 
 fail() { echo "fetch.sh: kernel $name: $*" >&2; exit 1; }
 
+# The address of the machine's own source with that label ("Debian", "Debian-Security").
+mirror() {
+  apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' |
+    awk -v label="$1" '$1 == label { uri = $2 } END { print uri }'
+}
+
 # A private apt: its own sources, lists and cache, so that the machine's stay as they are.
 write_apt_configuration() {
-  local apt=$work/apt suite origin uri
+  local apt=$work/apt suite label uri
   mkdir -p "$apt"/{lists/partial,archives/partial,sources}
   : >"$apt/status"
-  : >"$apt/sources/kernels.sources"
   for suite in "${suites[@]}"; do
-    case $suite in *-security) origin=Debian-Security ;; *) origin=Debian ;; esac
-    uri=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' |
-      awk -v o="$origin" '$1 == o { uri = $2 } END { print uri }')
-    [ -n "$uri" ] || fail "this machine's apt has no source labelled $origin; run apt-get update?"
+    case $suite in *-security) label=Debian-Security ;; *) label=Debian ;; esac
+    uri=$(mirror $label)
+    [ -n "$uri" ] || { apt-get -qq update >&2 && uri=$(mirror $label); } # labels come with the lists
+    [ -n "$uri" ] || fail "this machine's apt has no source labelled $label"
     cat >>"$apt/sources/kernels.sources" <<EOF
 Types: deb
 URIs: $uri
