@@ -11,38 +11,42 @@ export interface Override {
   readonly where: string;
 }
 
-/** Read elsewhere, by these names. */
-const OTHER_VARIABLES = ['MESHTAP_CONFIG', 'MESHTAP_LIBBPF'];
-/** Kubernetes puts these into every pod beside a service named `meshtap` or `meshtap-...`. */
-const KUBERNETES_VARIABLES = /^MESHTAP_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_\w+)?)$/;
+const PREFIX = 'MESHTAP_';
 
 /** `idleAfter` is `IDLE_AFTER`. */
 const upperCase = (key: string) => key.replace(/[A-Z]/g, '_$&').toUpperCase();
 
 /** `MESHTAP_EXPORTERS__PROMETHEUS__LISTEN` for `exporters.prometheus.listen`. */
-export const variableOf = (path: readonly string[]) => `MESHTAP_${path.map(upperCase).join('__')}`;
+export const variableOf = (path: readonly string[]) => `${PREFIX}${path.map(upperCase).join('__')}`;
 
 /**
  * The overrides in the environment: `MESHTAP_`, then the key in capitals, `__` between levels. Lists are written
- * with commas, whole maps as YAML (`{a: b}`). Empty ones count as not set. Throws CONFIG_INVALID for a variable that
- * names no key.
+ * with commas, whole maps as YAML (`{a: b}`). Empty ones count as not set.
+ *
+ * Throws CONFIG_INVALID for a variable that seems to be meant as a key and is none. Others are left alone: Kubernetes
+ * sets MESHTAP_SERVICE_HOST and the like beside a service named meshtap.
  */
 export function fromEnvironment(environment: Readonly<Record<string, string | undefined>>): Override[] {
   const overrides: Override[] = [];
   for (const [where, text] of Object.entries(environment)) {
-    if (!text || !where.startsWith('MESHTAP_') || OTHER_VARIABLES.includes(where)) continue;
+    if (!text || !where.startsWith(PREFIX)) continue;
     const found = keyOf(where);
     if (found) overrides.push({ path: found.path, value: parseValue(text, found.schema, where), where });
-    else if (!KUBERNETES_VARIABLES.test(where)) throw noSuchKey(where);
+    else if (seemsMeant(where)) throw noSuchKey(where);
   }
   // The whole before its parts, so that the parts win.
   return overrides.sort((a, b) => a.path.length - b.path.length);
 }
 
+function seemsMeant(variable: string): boolean {
+  const first = Object.keys(jsonSchema.properties ?? {}).map(upperCase);
+  return variable.includes('__') || didYouMean(variable.slice(PREFIX.length), first) !== undefined;
+}
+
 function keyOf(variable: string): { path: string[]; schema: JsonSchema } | undefined {
   const path: string[] = [];
   let schema = jsonSchema;
-  for (const word of variable.slice('MESHTAP_'.length).split('__')) {
+  for (const word of variable.slice(PREFIX.length).split('__')) {
     const found = Object.entries(schema.properties ?? {}).find(([key]) => upperCase(key) === word);
     if (!found) return undefined;
     path.push(found[0]);
@@ -66,7 +70,8 @@ function noSuchKey(variable: string): MeshtapError {
   const known = variables(jsonSchema, []);
   return new MeshtapError('CONFIG_INVALID', `${variable}: there is no such setting`, {
     hint:
-      didYouMean(variable, known) ?? 'Variables are named after the keys: MESHTAP_LOG__LEVEL sets log.level.',
+      didYouMean(variable, known) ??
+      'Variables are named after the keys, all of them: MESHTAP_LOG__LEVEL is log.level.',
   });
 }
 

@@ -254,10 +254,17 @@ describe('environment', () => {
     ]);
   });
 
-  test('a variable that names no key is refused', () => {
-    expect(refusal({ environment: { MESHTAP_LOG__LEVLE: 'info' } })).toEqual([
-      'MESHTAP_LOG__LEVLE: there is no such setting',
-      'Did you mean MESHTAP_LOG__LEVEL?',
+  test.each([
+    ['MESHTAP_LOG__LEVLE', 'Did you mean MESHTAP_LOG__LEVEL?'],
+    ['MESHTAP_INSTNACE', 'Did you mean MESHTAP_INSTANCE?'],
+    [
+      'MESHTAP_PROMETHEUS__LISTEN',
+      'Variables are named after the keys, all of them: MESHTAP_LOG__LEVEL is log.level.',
+    ],
+  ])('%s names no key and is refused', (variable, hint) => {
+    expect(refusal({ environment: { [variable]: 'info' } })).toEqual([
+      `${variable}: there is no such setting`,
+      hint,
     ]);
   });
 
