@@ -53,6 +53,9 @@ export interface Resolver extends AsyncDisposable {
   status(): string;
 }
 
+/** The smallest `id` of a prefix that is a name and not a verdict (`FIRST_PREFIX` in `wire/counts.h`). */
+export const FIRST_PREFIX_ID = 16;
+
 export interface Prefix {
   /** `10.1.2.0/24`, `fd00::/8`, or a bare address. */
   readonly cidr: string;

@@ -1,0 +1,48 @@
+import { CgroupIndex } from './cgroup-index.js';
+import { cgroupMount, isInside, pathInside } from './cgroup-mount.js';
+import { nameOf } from './cgroup-name.js';
+import type { Identity, Resolver } from './identity.js';
+
+export interface CgroupOptions {
+  /** Directory that meshtap is attached to. @default every cgroup counts as watched */
+  watched?: string;
+  /** How many removed cgroups keep their names. @default 16384 */
+  remember?: number;
+}
+
+/**
+ * Names ends by their cgroup: the systemd unit, the container's id, or the directory's own name. `start` rejects with
+ * CGROUP_INVALID where no cgroup v2 hierarchy is mounted.
+ */
+export function cgroup({ watched, remember = 16_384 }: CgroupOptions = {}): Resolver {
+  let index: CgroupIndex | undefined;
+  let watchedPath = '/';
+  return {
+    name: 'cgroup',
+    async start() {
+      const mount = cgroupMount(watched);
+      if (watched !== undefined) watchedPath = pathInside(mount, watched);
+      index = new CgroupIndex({ mount, remember });
+    },
+    resolve({ endpoint }) {
+      if (endpoint.kind !== 'cgroup') return undefined;
+      const path = index?.pathOf(endpoint.cgroup);
+      return path === undefined ? undefined : cgroupIdentity(path, isInside(path, watchedPath));
+    },
+    status() {
+      if (!index) return 'not started';
+      const { existing, gone, unwatched } = index.sizes;
+      const missing = unwatched ? `, ${unwatched} without a watch (raise fs.inotify.max_user_watches)` : '';
+      return `${existing} cgroups, ${gone} remembered${missing}`;
+    },
+    async [Symbol.asyncDispose]() {
+      index?.[Symbol.dispose]();
+      index = undefined;
+    },
+  };
+}
+
+/** The identity of what runs in a cgroup, by its path. */
+export function cgroupIdentity(path: string, watched: boolean): Identity {
+  return { ...nameOf(path), namespace: '', labels: {}, watched };
+}

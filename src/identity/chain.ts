@@ -1,0 +1,169 @@
+import { createHash } from 'node:crypto';
+import { disposeAll } from '../dispose.js';
+import type { Endpoint } from '../receivers/counts.js';
+import { BoundedMap } from './bounded-map.js';
+import {
+  FIRST_PREFIX_ID,
+  type Identity,
+  type Prefix,
+  type Question,
+  type Resolver,
+  UNKNOWN,
+  WORLD,
+} from './identity.js';
+
+export interface ChainOptions {
+  /** Asked in this order. */
+  resolvers: readonly Resolver[];
+  /** How many answers are kept. @default 65536 */
+  limit?: number;
+  /** For tests: milliseconds that only grow. @default performance.now */
+  now?: () => number;
+}
+
+/** Everyone who can name an end, as one. */
+export interface Chain extends AsyncDisposable {
+  /** The first answer of the chain. Never throws, never waits. */
+  identify(question: Question): Identity;
+  /** What all resolvers want the kernel to fold, under ids of the chain's own. */
+  prefixes(): readonly Prefix[];
+  /** For `meshtap status`, by resolver. */
+  status(): Readonly<Record<string, string>>;
+}
+
+/** How long an answer counts before the resolvers are asked again, milliseconds. */
+const FRESH = 5_000;
+/** An end that nobody knows may have been born just now. */
+const FRESH_UNKNOWN = 1_000;
+/** How long a name outlives the last resolver that knew it; then the address may be another's. */
+const DEAD = 300_000;
+
+interface Answer {
+  readonly identity: Identity;
+  readonly askAgainAt: number;
+  /** When some resolver last gave it. */
+  readonly knownAt: number;
+}
+
+/** Starts the resolvers. If one rejects, those before it are closed and the error is passed on. */
+export async function startChain(
+  { resolvers, limit = 65_536, now = () => performance.now() }: ChainOptions,
+  signal: AbortSignal,
+): Promise<Chain> {
+  const started: Resolver[] = [];
+  try {
+    for (const resolver of resolvers) {
+      await resolver.start(signal);
+      started.push(resolver);
+    }
+  } catch (error) {
+    await disposeAll(started);
+    throw error;
+  }
+
+  const answers = new BoundedMap<string, Answer>(limit);
+  const folded = new FoldedPrefixes(resolvers);
+
+  const ask = (question: Question): Identity | undefined => {
+    const { endpoint } = question;
+    if (endpoint.kind !== 'prefix') return firstAnswer(resolvers, question);
+    const owner = folded.ownerOf(endpoint.id);
+    return owner?.resolver.resolve({ ...question, endpoint: { kind: 'prefix', id: owner.id } });
+  };
+
+  return {
+    identify(question) {
+      const fixed = needsNoResolver(question.endpoint);
+      if (fixed) return fixed;
+      const key = keyOf(question);
+      const before = answers.get(key);
+      const time = now();
+      if (before && time < before.askAgainAt) return before.identity;
+      const found = ask(question);
+      const answer = found
+        ? { identity: found, askAgainAt: time + FRESH, knownAt: time }
+        : outlived(question.endpoint, before, time);
+      answers.set(key, answer);
+      return answer.identity;
+    },
+    prefixes: () => folded.all(),
+    status: () => ({
+      ...Object.fromEntries(resolvers.map((resolver) => [resolver.name, resolver.status()])),
+      chain: `${answers.size} of ${limit} names kept`,
+    }),
+    [Symbol.asyncDispose]: () => disposeAll(started),
+  };
+}
+
+function firstAnswer(resolvers: readonly Resolver[], question: Question): Identity | undefined {
+  for (const resolver of resolvers) {
+    const identity = resolver.resolve(question);
+    if (identity) return identity;
+  }
+  return undefined;
+}
+
+/** Nobody knows the end, or nobody does any more. */
+function outlived(endpoint: Endpoint, before: Answer | undefined, time: number): Answer {
+  const askAgainAt = time + FRESH_UNKNOWN;
+  // A cgroup's id is never given to another one, so its name may stay as long as there is room.
+  const stays = before && (endpoint.kind === 'cgroup' || time - before.knownAt < DEAD);
+  if (stays) return { ...before, askAgainAt };
+  // The kernel gives a cgroup only for sockets that it watches itself.
+  const identity = endpoint.kind === 'cgroup' ? UNKNOWN_WATCHED : UNKNOWN;
+  return { identity, askAgainAt, knownAt: Number.NEGATIVE_INFINITY };
+}
+
+const UNKNOWN_WATCHED: Identity = { ...UNKNOWN, watched: true };
+
+/** Ends that say themselves who they are. */
+function needsNoResolver(endpoint: Endpoint): Identity | undefined {
+  if (endpoint.kind === 'world') return WORLD;
+  if (endpoint.kind !== 'named') return undefined;
+  const { service, namespace = '', workload = '' } = endpoint;
+  return { service, namespace, workload, labels: {}, watched: false };
+}
+
+function keyOf({ endpoint, port, role }: Question): string {
+  const { kind } = endpoint;
+  const who = kind === 'cgroup' ? endpoint.cgroup : kind === 'prefix' ? endpoint.id : '';
+  return `${kind} ${kind === 'address' ? endpoint.address : who} ${port ?? ''} ${role}`;
+}
+
+/**
+ * Each resolver numbers its own prefixes; the kernel gets numbers made from the prefixes themselves. So no two
+ * resolvers share one, and what is counted under a number survives a restart with another table: it can become
+ * unknown, but never another prefix's.
+ */
+class FoldedPrefixes {
+  readonly #resolvers: readonly Resolver[];
+  readonly #owners = new Map<number, { readonly resolver: Resolver; readonly id: number }>();
+
+  constructor(resolvers: readonly Resolver[]) {
+    this.#resolvers = resolvers;
+  }
+
+  /** The first resolver that names a prefix decides about it. */
+  all(): Prefix[] {
+    const all = new Map<string, Prefix>();
+    this.#owners.clear();
+    for (const resolver of this.#resolvers) {
+      for (const { cidr, id } of resolver.prefixes?.() ?? []) {
+        if (all.has(cidr)) continue;
+        all.set(cidr, { cidr, id: typeof id === 'number' ? this.#number(cidr, resolver, id) : id });
+      }
+    }
+    return [...all.values()];
+  }
+
+  ownerOf(number: number) {
+    return this.#owners.get(number);
+  }
+
+  #number(cidr: string, resolver: Resolver, id: number): number {
+    let number = createHash('sha256').update(cidr).digest().readUInt32LE();
+    while (number < FIRST_PREFIX_ID || this.#owners.has(number)) number = (number + 1) >>> 0;
+    this.#owners.set(number, { resolver, id });
+    return number;
+  }
+}
