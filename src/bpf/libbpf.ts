@@ -14,8 +14,6 @@ export interface Libbpf {
   libbpf_version_string(): string;
   libbpf_num_possible_cpus(): number;
   libbpf_set_print(print: Pointer | null): Pointer | null;
-  libbpf_probe_bpf_prog_type(type: number, options: null): number;
-  libbpf_probe_bpf_map_type(type: number, options: null): number;
   libbpf_find_vmlinux_btf_id(name: string, attachType: number): number;
 
   bpf_object__open_file(path: string, options: null): Pointer | null;
@@ -48,7 +46,7 @@ export interface Libbpf {
     keySize: number,
     valueSize: number,
     maxEntries: number,
-    options: null,
+    options: Memory | null,
   ): number;
   bpf_map_lookup_elem(fd: number, key: Memory | null, value: Memory): number;
   bpf_map_update_elem(fd: number, key: Memory | null, value: Memory, flags: number): number;
@@ -127,8 +125,6 @@ const signatures: Record<keyof Libbpf, [result: string, parameters: (string | Ty
   libbpf_version_string: ['string', []],
   libbpf_num_possible_cpus: ['int', []],
   libbpf_set_print: [pointer, [pointer]],
-  libbpf_probe_bpf_prog_type: ['int', ['int', pointer]],
-  libbpf_probe_bpf_map_type: ['int', ['int', pointer]],
   libbpf_find_vmlinux_btf_id: ['int', ['string', 'int']],
 
   bpf_object__open_file: [object, ['string', pointer]],

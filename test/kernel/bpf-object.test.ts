@@ -2,7 +2,8 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { openObject } from '../../src/bpf/object.js';
+import { BpfLink } from '../../src/bpf/link.js';
+import { type LoadedObject, openObject } from '../../src/bpf/object.js';
 import { MeshtapError } from '../../src/errors.js';
 import { compileFixture, temporaryDirectory } from '../support/bpf.js';
 import { makeCgroup } from '../support/cgroup.js';
@@ -55,12 +56,17 @@ describe('an object', () => {
 
   test('attaches all of its programs or none', () => {
     const cgroup = makeCgroup('none');
+    using full = openObject(compileFixture('counting')).load();
+    const egress = full.programs.find((program) => program.name === 'egress')!;
+    const most = 64; // BPF_CGROUP_MAX_PROGS
+    const links = Array.from({ length: most }, () => BpfLink.attach(egress, cgroup.path));
     using object = openObject(compileFixture('counting')).load();
-    const attached = () => spawnSync('bpftool', ['cgroup', 'show', cgroup.path]).stdout.toString();
-    const [first] = object.attach(cgroup.path);
-    expect(attached()).toContain('egress');
-    first!.close();
-    expect(() => object.attach('/proc')).toThrow(/attach ingress to \/proc/);
+    expect(() => object.attach(cgroup.path)).toThrow(/attach egress to .*: E2BIG/);
+    sendFrom(cgroup.path, 3);
+    const ingress = (of: LoadedObject) => of.maps.get('packets')!.read(1).values;
+    expect([...ingress(object)]).toEqual([...new Uint8Array(8)]);
+    for (const link of links) link.close();
+    expect(object.attach(cgroup.path).map((link) => link.close())).toHaveLength(2);
   });
 
   test('that the verifier refuses says why in one line, and all of it on request', () => {
