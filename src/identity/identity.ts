@@ -1,4 +1,7 @@
 import type { Endpoint, Role } from '../receivers/counts.js';
+import type { Prefix } from '../receivers/receiver.js';
+
+export { FIRST_PREFIX_ID, type Prefix } from '../receivers/receiver.js';
 
 /**
  * Who an end is. Every field is a label value: short, bounded in number, stable across restarts.
@@ -51,14 +54,4 @@ export interface Resolver extends AsyncDisposable {
   prefixes?(): readonly Prefix[];
   /** For `meshtap status`. */
   status(): string;
-}
-
-/** The smallest `id` of a prefix that is a name and not a verdict (`FIRST_PREFIX` in `wire/counts.h`). */
-export const FIRST_PREFIX_ID = 16;
-
-export interface Prefix {
-  /** `10.1.2.0/24`, `fd00::/8`, or a bare address. */
-  readonly cidr: string;
-  /** `address`: each address a peer of its own. `world`: all of them one peer. A number >= 16: that identity. */
-  readonly id: 'address' | 'world' | number;
 }

@@ -23,6 +23,18 @@ export interface RunningReceiver extends AsyncDisposable {
   /** One sweep over all counts. Calls that overlap share a sweep. Rejects with a MeshtapError. */
   collect(): Promise<Counts>;
   status(): ReceiverStatus;
+  /** Which addresses are counted as one peer; replaces what was set before. Absent where no addresses are counted. */
+  setPrefixes?(prefixes: readonly Prefix[]): void;
+}
+
+/** The smallest `id` of a prefix that is a name and not a verdict (`FIRST_PREFIX` in `wire/counts.h`). */
+export const FIRST_PREFIX_ID = 16;
+
+export interface Prefix {
+  /** `10.1.2.0/24`, `fd00::/8`, or a bare address. */
+  readonly cidr: string;
+  /** `address`: each address a peer of its own. `world`: all of them one peer. A number >= 16: that identity. */
+  readonly id: 'address' | 'world' | number;
 }
 
 /**
