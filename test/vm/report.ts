@@ -28,6 +28,7 @@ export interface VitestReport {
       fullName: string;
       status: string;
       failureMessages: string[];
+      /** Set by test/support/skip-unless.ts. */
       meta?: { skipped?: string };
     }[];
   }[];
@@ -37,9 +38,9 @@ export interface VitestReport {
 export function fromVitest({ testResults }: VitestReport, root = process.cwd()): Outcome[] {
   return testResults.flatMap((file) => {
     const name = relative(root, file.name).replace(/\.test\.ts$/, '');
-    const outcomes = file.assertionResults.map(({ fullName, status, failureMessages }): Outcome => {
+    const outcomes = file.assertionResults.map(({ fullName, status, failureMessages, meta }): Outcome => {
       const result = status === 'passed' || status === 'failed' ? status : 'skipped';
-      const detail = failureMessages[0];
+      const detail = failureMessages[0] ?? meta?.skipped;
       return { test: `${name}: ${fullName}`, result, ...(detail === undefined ? {} : { detail }) };
     });
     const unexplained = file.status === 'failed' && !outcomes.some((outcome) => outcome.result === 'failed');

@@ -87,7 +87,7 @@ async function runTier(tier: Tier, kernel: Kernel): Promise<Outcome[]> {
       kernel,
       command: command(results),
       cwd: root,
-      env: { CI: 'true', MESHTAP_TIME_SCALE: '10', NO_COLOR: '1' },
+      env: { CI: 'true', NO_COLOR: '1' },
       timeout,
       results,
       stdout: prefixed(`[${kernel.name} ${tier}] `, process.stdout),
