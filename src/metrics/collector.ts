@@ -1,4 +1,6 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Counts } from '../receivers/counts.js';
+import { Attribution } from './attribution.js';
 import type { Dialect } from './dialects/dialect.js';
 import { Durations } from './durations.js';
 import type { MetricFamily } from './family.js';
@@ -25,14 +27,19 @@ export interface Collector {
 /** From counts to families: the middle of meshtap. */
 export function createCollector({ sweep, identify, dialects, self = () => [] }: CollectorOptions): Collector {
   const durations = new Durations('meshtap.collection.duration', 'Sweeping the counts and naming them.');
+  const attribution = new Attribution();
   const run = async () => {
     const start = performance.now();
     const done = (outcome: string) => durations.observe((performance.now() - start) / 1000, { outcome });
     try {
       const counts = await sweep();
-      const snapshot = resolve(counts, identify);
+      const snapshot = attribution.settle(resolve(counts, identify));
       const families: MetricFamily[] = [];
-      for (const dialect of dialects) families.push(...dialect.families(snapshot));
+      for (const dialect of dialects) {
+        families.push(...dialect.families(snapshot));
+        // A dialect takes milliseconds for thousands of series; others get their turn before the next.
+        await setImmediate();
+      }
       families.push(...ledger(counts));
       done('success');
       return merged([...families, durations.family(), ...self()]);
@@ -67,8 +74,8 @@ function merged(families: readonly MetricFamily[]): MetricFamily[] {
   const byName = new Map<string, MetricFamily>();
   for (const family of families) {
     const first = byName.get(family.name);
-    const points = [...(first?.points ?? []), ...family.points];
-    byName.set(family.name, first ? ({ ...first, points } as MetricFamily) : family);
+    const both = first && ({ ...first, points: [...first.points, ...family.points] } as MetricFamily);
+    byName.set(family.name, both ?? family);
   }
   return [...byName.values()];
 }

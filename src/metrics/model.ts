@@ -22,14 +22,9 @@ export interface Ends {
   readonly overflow: boolean;
 }
 
-export interface Requests {
+export interface Row<C extends HttpCounts | TcpCounts> {
   readonly ends: Ends;
-  readonly counts: HttpCounts;
-}
-
-export interface Connections {
-  readonly ends: Ends;
-  readonly counts: TcpCounts;
+  readonly counts: C;
 }
 
 /**
@@ -43,8 +38,8 @@ export interface Snapshot {
   readonly at: number;
   /** Upper bounds of the buckets, seconds, ascending, inclusive; without +Inf. */
   readonly boundaries: readonly number[];
-  readonly requests: readonly Requests[];
-  readonly connections: readonly Connections[];
+  readonly requests: readonly Row<HttpCounts>[];
+  readonly connections: readonly Row<TcpCounts>[];
 }
 
 /** Says who both ends of a pair are. Never throws, never waits. */

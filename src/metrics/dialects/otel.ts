@@ -10,7 +10,7 @@
 import type { HttpCounts, Role } from '../../receivers/counts.js';
 import type { Attributes, MetricFamily } from '../family.js';
 import type { Ends, Snapshot } from '../model.js';
-import { HistogramPoints, type Labels, labels, NumberPoints, OVERFLOW } from '../points.js';
+import { extended, HistogramPoints, type Labels, NumberPoints, OVERFLOW, pairLabels } from '../points.js';
 import type { Dialect } from './dialect.js';
 
 export function otel(): Dialect {
@@ -25,7 +25,7 @@ export function otel(): Dialect {
   };
 }
 
-function endAttributes({ source, destination }: Ends): Attributes {
+function endAttributes({ source, destination, port }: Ends): Attributes {
   return {
     'source.service': source.service,
     'source.namespace': source.namespace,
@@ -33,6 +33,7 @@ function endAttributes({ source, destination }: Ends): Attributes {
     'destination.service': destination.service,
     'destination.namespace': destination.namespace,
     'destination.workload': destination.workload,
+    'server.port': port,
   };
 }
 
@@ -44,27 +45,26 @@ function errorType(role: Role, { status, failure }: HttpCounts): string | undefi
   return failure && FAILURES[failure];
 }
 
-function requestLabels(ends: Ends, counts: HttpCounts): Labels {
-  if (ends.overflow || counts.overflow) return OVERFLOW;
-  const error = errorType(ends.role, counts);
-  return labels({
-    ...endAttributes(ends),
-    'http.request.method': counts.method,
-    ...(counts.status !== undefined && { 'http.response.status_code': counts.status }),
-    ...(error !== undefined && { 'error.type': error }),
-    ...(counts.route !== undefined && { 'http.route': counts.route }),
-    'network.protocol.version': counts.version,
-    'url.scheme': counts.scheme,
-    'server.port': ends.port,
-  });
+function requestLabels(base: Labels, role: Role, counts: HttpCounts): Labels {
+  const { method, status, route, version, scheme } = counts;
+  const error = errorType(role, counts);
+  const more: Record<string, string | number> = { 'http.request.method': method };
+  if (status !== undefined) more['http.response.status_code'] = status;
+  if (error !== undefined) more['error.type'] = error;
+  if (route !== undefined) more['http.route'] = route;
+  more['network.protocol.version'] = version;
+  more['url.scheme'] = scheme;
+  return extended(base, more);
 }
 
 function requests(snapshot: Snapshot, role: Role): MetricFamily[] {
+  const named = pairLabels(endAttributes);
   const duration = new HistogramPoints();
   const firstByte = new HistogramPoints();
   for (const { ends, counts } of snapshot.requests) {
     if (ends.role !== role) continue;
-    const labels = requestLabels(ends, counts);
+    const overflow = ends.overflow || counts.overflow;
+    const labels = overflow ? OVERFLOW : requestLabels(named(ends), role, counts);
     duration.add(labels, counts.duration);
     if (counts.firstByte.count > 0) firstByte.add(labels, counts.firstByte);
   }
@@ -92,6 +92,7 @@ function requests(snapshot: Snapshot, role: Role): MetricFamily[] {
 }
 
 function connections(snapshot: Snapshot, role: Role): MetricFamily[] {
+  const named = pairLabels(endAttributes);
   const connect = new HistogramPoints();
   const rtt = new HistogramPoints();
   const opened = new NumberPoints();
@@ -102,9 +103,8 @@ function connections(snapshot: Snapshot, role: Role): MetricFamily[] {
 
   for (const { ends, counts } of snapshot.connections) {
     if (ends.role !== role) continue;
-    const base = ends.overflow ? OVERFLOW.attributes : { ...endAttributes(ends), 'server.port': ends.port };
-    const plain = ends.overflow ? OVERFLOW : labels(base);
-    const having = (more: Attributes): Labels => (ends.overflow ? OVERFLOW : labels({ ...base, ...more }));
+    const plain = ends.overflow ? OVERFLOW : named(ends);
+    const having = (more: Attributes) => (ends.overflow ? OVERFLOW : extended(plain, more));
     // What never happened has no point: three error types for each pair would treble the series of a healthy mesh.
     const ended = (points: NumberPoints, error: string, count: number): void => {
       if (count > 0) points.add(having({ 'error.type': error }), count);

@@ -1,0 +1,144 @@
+/**
+ * The names and labels of Hubble's metrics (https://docs.cilium.io/en/stable/observability/metrics/#hubble-metrics),
+ * so that queries and dashboards made for Hubble work.
+ *
+ * Hubble counts a request at both ends and leaves it to each query to pick a `reporter`. Here each request and each
+ * connection is reported once, so that sums are true: by the server's side, and by the client's only where nobody
+ * watches the server. `traffic_direction` says which: `ingress` is the server's, `egress` the client's.
+ *
+ * @module
+ */
+
+import type { Identity } from '../../identity/identity.js';
+import type { Role } from '../../receivers/counts.js';
+import type { Attributes, MetricFamily } from '../family.js';
+import type { Ends, Snapshot } from '../model.js';
+import {
+  extended,
+  HistogramPoints,
+  type Labels,
+  labels,
+  NumberPoints,
+  OVERFLOW,
+  pairLabels,
+} from '../points.js';
+import type { Dialect } from './dialect.js';
+
+export function hubble(): Dialect {
+  return { name: 'hubble', families };
+}
+
+function families(snapshot: Snapshot): MetricFamily[] {
+  const flows = new NumberPoints();
+  const requests = new NumberPoints();
+  const responses = new NumberPoints();
+  const duration = new HistogramPoints();
+  const latency = new HistogramPoints();
+
+  const named = pairLabels(contextAttributes);
+
+  for (const { ends, counts } of snapshot.requests) {
+    if (!reported(ends)) continue;
+    const overflow = ends.overflow || counts.overflow;
+    const context = overflow ? NAMELESS[ends.role] : named(ends);
+    const having = (more: Attributes) => (overflow ? context : extended(context, more));
+    const { method } = counts;
+    const { count } = counts.duration;
+    const reporter = ends.role;
+    const protocol = `HTTP/${counts.version}`;
+    const status = counts.status === undefined ? '' : String(counts.status);
+
+    flows.add(extended(context, REQUEST), count);
+    requests.add(having({ method, protocol, status, reporter }), count);
+    // What got no answer was forwarded all the same, but there is no response to count and no latency to tell.
+    if (!overflow && counts.status === undefined) continue;
+    responses.add(having({ method, protocol, status, status_code: status, reporter }), count);
+    duration.add(having({ method, reporter }), counts.duration);
+    latency.add(context, counts.duration);
+  }
+  for (const { ends, counts } of snapshot.connections) {
+    if (!reported(ends)) continue;
+    const context = ends.overflow ? NAMELESS[ends.role] : named(ends);
+    flows.add(extended(context, CONNECTION), counts.opened);
+  }
+
+  const { startedAt, boundaries } = snapshot;
+  const counter = (name: string, unit: string, description: string, points: NumberPoints): MetricFamily => ({
+    type: 'counter',
+    name,
+    prometheusName: name,
+    description,
+    unit,
+    startedAt,
+    points: points.list(),
+  });
+  const histogram = (name: string, description: string, points: HistogramPoints): MetricFamily => ({
+    type: 'histogram',
+    name,
+    prometheusName: name,
+    description,
+    unit: 's',
+    startedAt,
+    boundaries,
+    points: points.list(),
+  });
+  return [
+    counter(
+      'hubble_flows_processed_total',
+      '{flow}',
+      'HTTP requests (l7_protocol="http") and TCP connections established (l7_protocol="").',
+      flows,
+    ),
+    counter(
+      'hubble_http_requests_total',
+      '{request}',
+      'HTTP requests; status is empty where no answer came.',
+      requests,
+    ),
+    counter('hubble_http_responses_total', '{response}', 'HTTP responses.', responses),
+    histogram('hubble_http_request_duration_seconds', 'Duration of answered HTTP requests.', duration),
+    histogram(
+      'hubble_tcp_latency_seconds',
+      'Latency of a request and its answer on the TCP connection: first byte of the request to last byte of the answer.',
+      latency,
+    ),
+  ].filter(({ points }) => points.length > 0);
+}
+
+const REQUEST = { verdict: 'FORWARDED', type: 'L7', subtype: 'HTTP', protocol: 'HTTP', l7_protocol: 'http' };
+/** No `l7_protocol`: queries for requests, such as the article's, must not count connections too. */
+const CONNECTION = { verdict: 'FORWARDED', type: 'L3_L4', subtype: '', protocol: 'TCP', l7_protocol: '' };
+
+/** Whether this side is the one that reports what passes between these ends. */
+function reported({ role, destination }: Ends): boolean {
+  return role === 'server' || !destination.watched;
+}
+
+function direction(role: Role): string {
+  return role === 'server' ? 'ingress' : 'egress';
+}
+
+/** What exceeds the budget has no names; the direction keeps the two sides' overflow apart. */
+const NAMELESS: Readonly<Record<Role, Labels>> = {
+  server: labels({ ...OVERFLOW.attributes, traffic_direction: direction('server') }),
+  client: labels({ ...OVERFLOW.attributes, traffic_direction: direction('client') }),
+};
+
+function contextAttributes({ role, source, destination }: Ends): Attributes {
+  return {
+    source: who(source),
+    source_service: source.service,
+    source_namespace: source.namespace,
+    source_workload: source.workload,
+    destination: who(destination),
+    destination_service: destination.service,
+    destination_namespace: destination.namespace,
+    destination_workload: destination.workload,
+    traffic_direction: direction(role),
+  };
+}
+
+/** Hubble's `sourceContext=workload|...`: `namespace/workload`, or the best there is. */
+function who({ namespace, workload, service }: Identity): string {
+  return `${namespace && `${namespace}/`}${workload || service}`;
+}

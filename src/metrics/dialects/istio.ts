@@ -1,0 +1,162 @@
+/**
+ * Istio's standard metrics (https://istio.io/latest/docs/reference/config/metrics/), with every label that Kiali
+ * asks for, so that Istio's dashboards and Kiali work without a sidecar. Both reporters speak, as in Istio; Kiali
+ * and Istio's dashboards choose one.
+ *
+ * @module
+ */
+
+import type { Identity } from '../../identity/identity.js';
+import type { Role } from '../../receivers/counts.js';
+import type { Attributes, MetricFamily } from '../family.js';
+import type { Ends, Snapshot } from '../model.js';
+import {
+  extended,
+  HistogramPoints,
+  type Labels,
+  labels,
+  NumberPoints,
+  OVERFLOW,
+  pairLabels,
+} from '../points.js';
+import type { Dialect } from './dialect.js';
+
+export interface IstioOptions {
+  /** Name of the cluster, as Kiali knows it. @default 'Kubernetes' */
+  cluster?: string;
+}
+
+export function istio({ cluster = 'Kubernetes' }: IstioOptions = {}): Dialect {
+  return { name: 'istio', families: (snapshot) => families(snapshot, cluster) };
+}
+
+function families(snapshot: Snapshot, cluster: string): MetricFamily[] {
+  const named = pairLabels((ends) => endAttributes(ends, cluster));
+
+  const requests = new NumberPoints();
+  const duration = new HistogramPoints();
+  for (const { ends, counts } of snapshot.requests) {
+    const point =
+      ends.overflow || counts.overflow
+        ? NAMELESS[ends.role]
+        : // 0 is Istio's way of saying that no answer came.
+          extended(named(ends), { ...HTTP, response_code: String(counts.status ?? 0) });
+    requests.add(point, counts.duration.count);
+    duration.add(point, { ...counts.duration, sum: counts.duration.sum * 1000 });
+  }
+
+  const sent = new NumberPoints();
+  const received = new NumberPoints();
+  const opened = new NumberPoints();
+  const closed = new NumberPoints();
+  for (const { ends, counts } of snapshot.connections) {
+    const point = ends.overflow ? NAMELESS[ends.role] : extended(named(ends), TCP);
+    // Whoever reports, "sent" is what the server sends and "received" what it receives.
+    const [fromServer, toServer] =
+      ends.role === 'server'
+        ? [counts.bytesSent, counts.bytesReceived]
+        : [counts.bytesReceived, counts.bytesSent];
+    sent.add(point, fromServer);
+    received.add(point, toServer);
+    opened.add(point, counts.opened);
+    closed.add(point, counts.closed + counts.reset + counts.timedOut);
+  }
+
+  const { startedAt } = snapshot;
+  const counter = (name: string, unit: string, description: string, points: NumberPoints): MetricFamily => ({
+    type: 'counter',
+    name,
+    prometheusName: name,
+    description,
+    unit,
+    startedAt,
+    points: points.list(),
+  });
+  const all: MetricFamily[] = [
+    counter(
+      'istio_requests_total',
+      '{request}',
+      'HTTP requests; response_code 0 where no answer came.',
+      requests,
+    ),
+    {
+      type: 'histogram',
+      name: 'istio_request_duration_milliseconds',
+      prometheusName: 'istio_request_duration_milliseconds',
+      description: 'Duration of HTTP requests.',
+      unit: 'ms',
+      startedAt,
+      boundaries: snapshot.boundaries.map(milliseconds),
+      points: duration.list(),
+    },
+    counter('istio_tcp_sent_bytes_total', 'By', 'Bytes that the server sent.', sent),
+    counter('istio_tcp_received_bytes_total', 'By', 'Bytes that the server received.', received),
+    counter('istio_tcp_connections_opened_total', '{connection}', 'TCP connections established.', opened),
+    counter(
+      'istio_tcp_connections_closed_total',
+      '{connection}',
+      'TCP connections that ended, however.',
+      closed,
+    ),
+  ];
+  return all.filter(({ points }) => points.length > 0);
+}
+
+/** Exact for every boundary that people write: 0.07 s is 70 ms, not 70.00000000000001. */
+function milliseconds(seconds: number): number {
+  return Number((seconds * 1000).toPrecision(12));
+}
+
+const HTTP = { request_protocol: 'http', response_flags: '-' };
+const TCP = { request_protocol: 'tcp', response_flags: '-' };
+
+function reporter(role: Role): string {
+  return role === 'server' ? 'destination' : 'source';
+}
+
+/** What exceeds the budget has no names; the reporter keeps the two sides' overflow apart. */
+const NAMELESS: Readonly<Record<Role, Labels>> = {
+  server: labels({ ...OVERFLOW.attributes, reporter: reporter('server') }),
+  client: labels({ ...OVERFLOW.attributes, reporter: reporter('client') }),
+};
+
+/** Istio writes `unknown` where others leave a label empty; Kiali skips series that do not. */
+function known(value: string | undefined): string {
+  return value || 'unknown';
+}
+
+function endAttributes({ role, source, destination }: Ends, cluster: string): Attributes {
+  return {
+    reporter: reporter(role),
+    source_service: source.service,
+    source_namespace: source.namespace,
+    ...identityLabels('source', source, cluster),
+    destination_namespace: destination.namespace,
+    ...identityLabels('destination', destination, cluster),
+    destination_service: fullName(destination),
+    destination_service_name: known(destination.service),
+    destination_service_namespace: known(destination.namespace),
+    // The client's side can not tell, neither here nor in Istio.
+    connection_security_policy: role === 'server' ? 'none' : 'unknown',
+  };
+}
+
+function identityLabels(side: 'source' | 'destination', who: Identity, cluster: string): Attributes {
+  const app = who.labels.app ?? who.service;
+  return {
+    [`${side}_workload`]: known(who.workload),
+    [`${side}_workload_namespace`]: known(who.namespace),
+    [`${side}_principal`]: 'unknown',
+    [`${side}_app`]: known(app),
+    [`${side}_version`]: known(who.labels.version),
+    // Kiali takes a known cluster and an unknown namespace, but not the other way round.
+    [`${side}_cluster`]: who.namespace ? cluster : 'unknown',
+    [`${side}_canonical_service`]: known(app),
+    [`${side}_canonical_revision`]: who.labels.version || 'latest',
+  };
+}
+
+/** `details.production.svc.cluster.local`; without a namespace there is no such name, so the service alone. */
+function fullName({ service, namespace }: Identity): string {
+  return namespace ? `${known(service)}.${namespace}.svc.cluster.local` : known(service);
+}
