@@ -9,6 +9,8 @@ export interface LinkInfo {
   readonly program: number;
   /** 0n where the cgroup was removed. */
   readonly cgroup: bigint;
+  /** `enum bpf_attach_type` of linux/bpf.h. */
+  readonly attachType: number;
 }
 
 /** A program's attachment to a cgroup (Linux 5.7): it ends with the last file descriptor or pin. */
@@ -60,6 +62,7 @@ export class BpfLink implements Disposable {
       id: info.getUint32(4, true),
       program: info.getUint32(8, true),
       cgroup: info.getBigUint64(16, true),
+      attachType: info.getUint32(24, true),
     };
   }
 

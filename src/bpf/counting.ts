@@ -1,0 +1,126 @@
+/**
+ * The one object of meshtap, `bpf-src/meshtap.bpf.c`, as user space sets it up: its constants, the sizes of its maps,
+ * and what all of that costs.
+ *
+ * @module
+ */
+import { maps as definitions, enums } from './generated/counts.js';
+import { type BpfMap, MAP_TYPE } from './map.js';
+import type { ObjectSpec } from './object.js';
+
+/** How many entries of each kind there may be. What comes beyond is counted in an overflow series. */
+export interface Limits {
+  /** Pairs of a local service, a remote end and a port. @default 2048 */
+  readonly pairs: number;
+  /** Request series: a pair with method, status and route. @default 8192 */
+  readonly series: number;
+  /** Segments that came early and wait for those before them. @default 1024 */
+  readonly early: number;
+}
+
+export const DEFAULT_LIMITS: Limits = { pairs: 2048, series: 8192, early: 1024 };
+
+/** What decides how the kernel counts. */
+export interface CountingOptions {
+  /** Upper bounds of the buckets, nanoseconds, ascending; one bucket less than a histogram has. */
+  readonly boundaries: readonly bigint[];
+  readonly limits: Limits;
+  /** Copies of every value, each shared by a few CPUs: a power of two. */
+  readonly stripes: number;
+}
+
+export type MapName = keyof typeof definitions;
+export type Maps = ReadonlyMap<string, BpfMap>;
+
+/** Indices below it are the overflow series of each side. */
+export const FIRST_INDEX = enums.slot.FIRST_INDEX;
+const MAX_STRIPES = 8;
+const BOUNDARIES = 32;
+const NEVER = 0xffff_ffff_ffff_ffffn;
+
+/** Stripes for a machine: as many as CPUs, up to 8. */
+export function stripesFor(cpus: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.min(cpus, MAX_STRIPES)));
+}
+
+/** Capacities of the maps whose size is not the object's own affair. */
+function capacities({ pairs, series, early }: Limits, stripes: number): Partial<Record<MapName, number>> {
+  return {
+    pairs,
+    pair_values: pairs * stripes,
+    free_pairs: pairs,
+    http_series: series,
+    http_values: series * stripes,
+    free_series: series,
+    ledgers: stripes,
+    early,
+  };
+}
+
+/** Sets constants and sizes. */
+export function configure(spec: ObjectSpec, { boundaries, limits, stripes }: CountingOptions): void {
+  const padded = new BigUint64Array(BOUNDARIES).fill(NEVER);
+  padded.set(boundaries);
+  spec.setGlobal('boundaries', padded);
+  spec.setGlobal('stripes_mask', new Uint32Array([stripes - 1]));
+  for (const [map, entries] of Object.entries(capacities(limits, stripes))) spec.setMaxEntries(map, entries);
+}
+
+/** Hands out the indices of maps that were just created. */
+export function fillFreeQueues(maps: Maps, { pairs, series }: Limits): void {
+  for (const [name, budget] of [['free_pairs', pairs] as const, ['free_series', series] as const]) {
+    const queue = maps.get(name)!;
+    for (let index = FIRST_INDEX; index < budget; index++) queue.push(new Uint32Array([index]));
+  }
+}
+
+/** Bytes of kernel memory, known before the start. */
+export interface Memory {
+  /** All maps when they are full. */
+  readonly total: number;
+  /** By map. */
+  readonly maps: Readonly<Record<string, number>>;
+  /** Beyond that, for each open connection that was seen. */
+  readonly perConnection: number;
+}
+
+/**
+ * What the maps take at most, by the kernel's own sizes (kernel/bpf/{arraymap,hashtab,queue_stack_maps,lpm_trie}.c
+ * and bpf_local_storage.c): arrays and hashes when they are created, the trie as it grows.
+ */
+export function memoryOf(limits: Limits, stripes: number): Memory {
+  const sizes: Partial<Record<string, number>> = capacities(limits, stripes);
+  const maps: Record<string, number> = {};
+  let perConnection = 0;
+  for (const [name, map] of Object.entries(definitions)) {
+    const entry = { entries: sizes[name] ?? map.maxEntries, key: map.key.size, value: map.value.size };
+    if (map.type === MAP_TYPE.SK_STORAGE) perConnection += SOCKET_STORAGE_HEADER + align(map.value.size);
+    else maps[name] = bytesOf(map.type, entry);
+  }
+  return { total: Object.values(maps).reduce((sum, bytes) => sum + bytes, 0), maps, perConnection };
+}
+
+const HASH_ENTRY_HEADER = 48;
+const HASH_BUCKET = 16;
+const TRIE_NODE = 64;
+const SOCKET_STORAGE_HEADER = 64;
+const align = (bytes: number) => Math.ceil(bytes / 8) * 8;
+
+function bytesOf(
+  type: number,
+  { entries, key, value }: { entries: number; key: number; value: number },
+): number {
+  switch (type) {
+    case MAP_TYPE.HASH:
+    case MAP_TYPE.LRU_HASH: {
+      const buckets = 2 ** Math.ceil(Math.log2(entries));
+      return entries * (HASH_ENTRY_HEADER + align(key) + align(value)) + buckets * HASH_BUCKET;
+    }
+    case MAP_TYPE.QUEUE:
+      return (entries + 1) * value;
+    case MAP_TYPE.LPM_TRIE:
+      return entries * 2 * TRIE_NODE; // a leaf each, and at most as many forks
+    default:
+      return entries * align(value);
+  }
+}

@@ -1,0 +1,256 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { type Cgroup, openCgroup } from './cgroup.js';
+import { type CountingOptions, configure, fillFreeQueues, type Maps } from './counting.js';
+import { requirePrivileges } from './failure.js';
+import { compare, type Group, groupOf, type Kept, layoutFor } from './layout.js';
+import { BpfLink } from './link.js';
+import type { BpfMap } from './map.js';
+import { type BpfProgram, type LoadedObject, openObject } from './object.js';
+import { type Description, type Generation, InstanceDirectory, instanceNames, peek } from './pins.js';
+
+export interface InstanceOptions extends CountingOptions {
+  /** Path of the compiled object. */
+  readonly object: string;
+  /** Directory of the cgroup-v2 hierarchy to watch, with all below it. */
+  readonly cgroup: string;
+  /** Name of the pins. Without one nothing is pinned, and all ends with this process. */
+  readonly instance?: string | undefined;
+  /** Forget what a former process counted. @default false */
+  readonly fresh?: boolean;
+  /** Told of each step, for a log. */
+  readonly trace?: (step: string) => void;
+}
+
+/** Programs that count, and the maps they count in. */
+export interface Instance extends Disposable {
+  readonly cgroup: Cgroup;
+  readonly maps: Maps;
+  /** When counting began, milliseconds since the epoch. */
+  readonly startedAt: number;
+  /** True if the counts of a former process go on. */
+  readonly resumed: boolean;
+  /** What of a former process' work could not be kept, a sentence each. */
+  readonly lost: readonly string[];
+  /** Lets go: a pinned instance counts on, another one ends. */
+  close(): void;
+}
+
+/**
+ * Starts to count, or takes over where a former process of the same instance ended.
+ *
+ * A pinned instance survives its process. The next one of the same name goes on with its maps. If it brings the same
+ * object, the programs just stay; if another, each is replaced in one step, so that every packet meets exactly one
+ * of the two. If maps do not fit any more, those that still do are kept, and `lost` says what is not.
+ *
+ * @throws MeshtapError `NOT_ROOT`, `CGROUP_INVALID`, `OBJECT_MISSING`, `LIBBPF_MISSING`, `VERIFIER_REFUSED`,
+ * `BPFFS_MISSING`, `INSTANCE_BUSY`; then everything is as it was before.
+ */
+export function acquire(options: InstanceOptions): Instance {
+  requirePrivileges();
+  const cgroup = openCgroup(options.cgroup);
+  return options.instance === undefined
+    ? startEphemeral(options, cgroup)
+    : startPinned(options, cgroup, options.instance);
+}
+
+function startEphemeral(options: InstanceOptions, cgroup: Cgroup): Instance {
+  const { trace = () => {} } = options;
+  const object = load(options);
+  trace('loaded');
+  try {
+    fillFreeQueues(object.maps, options.limits);
+    const links = object.attach(cgroup.path);
+    trace('attached');
+    return running({ cgroup, maps: object.maps, startedAt: Date.now(), resumed: false, lost: [] }, () => {
+      for (const link of links) link.close();
+      object.close();
+    });
+  } catch (error) {
+    object.close();
+    throw error;
+  }
+}
+
+function startPinned(options: InstanceOptions, cgroup: Cgroup, instance: string): Instance {
+  const { trace = () => {} } = options;
+  const directory = InstanceDirectory.lock(instance);
+  trace('locked');
+  try {
+    const before = directory.current;
+    const started = (!options.fresh && before && resume(before, options, cgroup)) || undefined;
+    if (started) trace('resumed');
+    const { maps, close, ...state } = started ?? replace(directory, options, cgroup, trace);
+    return running({ cgroup, maps, ...state }, () => {
+      close();
+      directory.close();
+    });
+  } catch (error) {
+    if (directory.current) directory.abandon();
+    else directory.remove();
+    directory.close();
+    throw error;
+  }
+}
+
+interface Started extends Pick<Instance, 'maps' | 'startedAt' | 'resumed' | 'lost'> {
+  close(): void;
+}
+
+/** Goes on with what is there, if it is exactly what these options would make. */
+function resume(before: Generation, options: InstanceOptions, cgroup: Cgroup): Started | undefined {
+  const description = before.description();
+  const { groups } = compare(description, layoutFor(options));
+  const same = description.object === hashOf(options.object) && groups.size === ALL_GROUPS;
+  if (!same || !isRunning(before, description, cgroup)) return undefined;
+  const maps = before.maps();
+  const close = () => closeAll(maps.values());
+  return { maps, startedAt: description.startedAt, resumed: true, lost: [], close };
+}
+
+/** Whether the programs of a generation are those that see this cgroup's packets now. */
+function isRunning(generation: Generation, { programs }: Description, cgroup: Cgroup): boolean {
+  const links = generation.links();
+  try {
+    return Object.entries(programs).every(([name, id]) => {
+      const info = links.get(name)?.info();
+      return info?.program === id && info.cgroup === cgroup.id;
+    });
+  } finally {
+    closeAll(links.values());
+  }
+}
+
+/** Makes a new generation out of what can be kept of the one before, and puts it in force. */
+function replace(
+  directory: InstanceDirectory,
+  options: InstanceOptions,
+  cgroup: Cgroup,
+  trace: (step: string) => void,
+): Started {
+  const before = directory.current;
+  const description = before?.description();
+  const kept = before && !options.fresh ? keep(before, cgroup, options) : NOTHING;
+  const former = before ? before.maps() : new Map<string, BpfMap>();
+  const formerLinks = before ? before.links() : new Map<string, BpfLink>();
+  const links: BpfLink[] = [];
+  let object: LoadedObject | undefined;
+  try {
+    const reused = [...former].filter(([name]) => kept.groups.has(groupOf(name)));
+    object = load(options, new Map(reused));
+    trace('loaded');
+    const countsKept = kept.groups.has('counts');
+    if (!countsKept) fillFreeQueues(object.maps, options.limits);
+
+    const next = directory.begin();
+    for (const [name, map] of object.maps) next.pinMap(name, map);
+    trace('pinned the maps');
+    for (const program of object.programs) {
+      const link = replaceOrAttach(formerLinks.get(program.name), program, cgroup);
+      links.push(link);
+      trace(`attached ${program.name}`);
+      next.pinLink(program.name, link);
+      trace(`pinned ${program.name}`);
+    }
+    const startedAt = countsKept ? description!.startedAt : Date.now();
+    next.describe({
+      ...layoutFor(options),
+      object: hashOf(options.object),
+      cgroup: { path: cgroup.path, id: String(cgroup.id) },
+      startedAt,
+      programs: Object.fromEntries(links.map((link, i) => [object!.programs[i]!.name, link.info().program])),
+    });
+    trace('described');
+    directory.commit();
+    trace('committed');
+    const close = () => object?.close();
+    return { maps: object.maps, startedAt, resumed: countsKept, lost: kept.lost, close };
+  } catch (error) {
+    object?.close();
+    throw error;
+  } finally {
+    closeAll([...links, ...former.values(), ...formerLinks.values()]);
+  }
+}
+
+const ALL_GROUPS = 4;
+const NOTHING: Kept = { groups: new Set<Group>(), lost: [] };
+
+function keep(before: Generation, cgroup: Cgroup, options: InstanceOptions): Kept {
+  const description = before.description();
+  const kept = compare(description, layoutFor(options));
+  if (isRunning(before, description, cgroup)) return kept;
+  // Others have run meanwhile, or nobody: what is remembered of open connections is out of date.
+  return { ...kept, groups: new Set([...kept.groups].filter((group) => group !== 'connections')) };
+}
+
+/** A link of the same hook and cgroup gets the new program; otherwise the program gets a link. */
+function replaceOrAttach(former: BpfLink | undefined, program: BpfProgram, cgroup: Cgroup): BpfLink {
+  const info = former?.info();
+  if (!former || info?.cgroup !== cgroup.id || info.attachType !== program.attachType) {
+    return BpfLink.attach(program, cgroup.path);
+  }
+  former.update(program);
+  return former;
+}
+
+function load(options: InstanceOptions, reused: Maps = new Map()): LoadedObject {
+  using spec = openObject(options.object);
+  configure(spec, options);
+  for (const name of spec.maps) {
+    const map = reused.get(name);
+    if (map) spec.reuse(name, map);
+  }
+  return spec.load();
+}
+
+const hashOf = (file: string) => createHash('sha256').update(readFileSync(file)).digest('hex');
+
+function closeAll(resources: Iterable<{ close(): void }>): void {
+  for (const resource of resources) resource.close();
+}
+
+function running(state: Omit<Instance, 'close' | typeof Symbol.dispose>, close: () => void): Instance {
+  let open = true;
+  const closeOnce = () => {
+    if (open) close();
+    open = false;
+  };
+  return { ...state, close: closeOnce, [Symbol.dispose]: closeOnce };
+}
+
+/**
+ * Ends a pinned instance: detaches its programs and forgets its counts. False if there is none.
+ *
+ * @throws MeshtapError `INSTANCE_BUSY` while an agent runs it, `NOT_ROOT`, `BPFFS_MISSING`.
+ */
+export function detach({ instance }: { instance: string }): boolean {
+  requirePrivileges();
+  using directory = InstanceDirectory.lock(instance);
+  return directory.remove();
+}
+
+/** What is known of a pinned instance from outside. */
+export interface InstanceReport {
+  readonly name: string;
+  /** The agent that runs it; undefined if it counts on its own. */
+  readonly pid: number | undefined;
+  /** Path of its cgroup. */
+  readonly cgroup: string;
+  readonly startedAt: number;
+}
+
+/**
+ * The pinned instances of this machine.
+ *
+ * @throws MeshtapError `NOT_ROOT`, `BPFFS_MISSING`.
+ */
+export function listInstances(): InstanceReport[] {
+  requirePrivileges();
+  return instanceNames().flatMap((name) => {
+    const { generation, pid } = peek(name);
+    if (!generation) return [];
+    const { cgroup, startedAt } = generation.description();
+    return [{ name, pid, cgroup: cgroup.path, startedAt }];
+  });
+}

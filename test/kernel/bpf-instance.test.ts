@@ -1,0 +1,352 @@
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { DEFAULT_LIMITS } from '../../src/bpf/counting.js';
+import { enums } from '../../src/bpf/generated/counts.js';
+import {
+  acquire,
+  detach,
+  type Instance,
+  type InstanceOptions,
+  listInstances,
+} from '../../src/bpf/instance.js';
+import { MeshtapError } from '../../src/errors.js';
+import { compileFixture } from '../support/bpf.js';
+import { cgroupRoot, makeCgroup } from '../support/cgroup.js';
+import { startSender } from '../support/datagrams.js';
+
+const { REQUESTS_SEEN, REQUESTS_ANSWERED } = enums.ledger_entry;
+const LEDGER_WORDS = 63;
+const BPFFS = '/sys/fs/bpf/meshtap';
+
+let counter = 0;
+/** A cgroup and the options of a pinned instance of its own; both are gone when the test is over. */
+function setUp(overrides: Partial<InstanceOptions> = {}) {
+  const name = `test-${process.pid}-${++counter}`;
+  const cgroup = makeCgroup(name);
+  const options: InstanceOptions = {
+    object: compileFixture('standin'),
+    cgroup: cgroup.path,
+    instance: name,
+    boundaries: [1_000_000n, 1_000_000_000n],
+    limits: DEFAULT_LIMITS,
+    stripes: 2,
+    ...overrides,
+  };
+  onTestFinished(() => {
+    detach({ instance: name });
+  });
+  return { name, cgroup, options };
+}
+
+/** Datagrams counted on their way out, by either version of the stand-in. */
+function counted(instance: Instance): { first: number; second: number } {
+  const { values, count } = instance.maps.get('ledgers')!.read();
+  const words = new BigUint64Array(values.slice().buffer);
+  const sum = (entry: number) => {
+    let total = 0n;
+    for (let stripe = 0; stripe < count; stripe++) total += words[stripe * LEDGER_WORDS + entry]!;
+    return Number(total);
+  };
+  return { first: sum(REQUESTS_SEEN), second: sum(REQUESTS_ANSWERED) };
+}
+
+/** Number of links to the cgroup, as bpftool counts them. */
+function attached(cgroup: string): number {
+  const links: { cgroup_id?: number }[] = JSON.parse(
+    execFileSync('bpftool', ['-j', 'link', 'show']).toString() || '[]',
+  );
+  const id = statSync(cgroup).ino;
+  return links.filter((link) => link.cgroup_id === id).length;
+}
+
+function errorOf(call: () => unknown): MeshtapError {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof MeshtapError) return error;
+    throw error;
+  }
+  throw new Error('nothing was thrown');
+}
+
+/** Another process that acquires an instance. */
+function inOtherProcess(options: InstanceOptions, deathAt = ''): ChildProcess & { said: Promise<string> } {
+  const json = JSON.stringify(options, (_, value) => (typeof value === 'bigint' ? String(value) : value));
+  const script = join(import.meta.dirname, '../fixtures/acquire.ts');
+  const child = spawn(process.execPath, ['--import', 'tsx', script, json, deathAt], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const said = new Promise<string>((resolve) => {
+    const lines = createInterface(child.stdout!);
+    lines.once('line', resolve);
+    lines.once('close', () => resolve(''));
+  });
+  onTestFinished(() => end(child, 'SIGKILL'));
+  return Object.assign(child, { said });
+}
+
+function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  child.kill(signal);
+  return ended;
+}
+
+const exited = (child: ChildProcess) =>
+  child.exitCode === null && child.signalCode === null
+    ? new Promise<void>((resolve) => child.once('exit', () => resolve()))
+    : Promise.resolve();
+
+describe('an instance without a name', () => {
+  test('counts until it is closed, and leaves nothing', async () => {
+    const { options, cgroup, name } = setUp();
+    const sender = startSender(cgroup.path);
+    const instance = acquire({ ...options, instance: undefined });
+    expect(existsSync(join(BPFFS, name))).toBe(false);
+    await sender.send(100);
+    expect(counted(instance).first).toBe(100);
+    instance.close();
+    instance.close();
+    expect(attached(cgroup.path)).toBe(0);
+  });
+});
+
+describe('a pinned instance', () => {
+  test('counts on without its agent, and the next one goes on with its numbers', async () => {
+    const { options, cgroup } = setUp();
+    const sender = startSender(cgroup.path);
+    const first = acquire(options);
+    expect(first.resumed).toBe(false);
+    await sender.send(10);
+    first.close();
+    await sender.send(20);
+    using second = acquire(options);
+    expect(second).toMatchObject({ resumed: true, lost: [], startedAt: first.startedAt });
+    expect(counted(second).first).toBe(30);
+    expect(attached(cgroup.path)).toBe(4);
+  });
+
+  test('loses nothing when its agent is killed under load', async () => {
+    const { options, cgroup } = setUp();
+    const sender = startSender(cgroup.path);
+    const agent = inOtherProcess(options);
+    expect(JSON.parse(await agent.said)).toMatchObject({ resumed: false });
+    const load = sender.send(100_000);
+    await end(agent, 'SIGKILL');
+    const next = acquire(options);
+    await load;
+    await sender.send(1);
+    expect(next.resumed).toBe(true);
+    expect(counted(next).first).toBe(100_001);
+    next.close();
+  });
+
+  test('is upgraded to another object without a packet unseen or seen twice', async () => {
+    const { options, cgroup } = setUp();
+    const upgraded = { ...options, object: compileFixture('standin', 'UPGRADED') };
+    const sender = startSender(cgroup.path);
+    const first = acquire(options);
+    await sender.send(1);
+    first.close();
+    const load = sender.send(200_000);
+    for (let i = 0; i < 10; i++) {
+      using next = acquire(i % 2 ? options : upgraded);
+      expect(next).toMatchObject({ resumed: true, lost: [], startedAt: first.startedAt });
+    }
+    using last = acquire(upgraded);
+    await load;
+    const before = counted(last);
+    await sender.send(1);
+    expect(before.first + before.second).toBe(200_001);
+    expect(before.first).toBeGreaterThan(1);
+    expect(counted(last)).toEqual({ first: before.first, second: before.second + 1 });
+    expect(attached(cgroup.path)).toBe(4);
+  });
+
+  test.each([
+    { changed: { boundaries: [1_000_000n] }, because: 'the latency boundaries changed' },
+    { changed: { limits: { ...DEFAULT_LIMITS, pairs: 100 } }, because: 'the limit of pairs changed' },
+    { changed: { limits: { ...DEFAULT_LIMITS, series: 100 } }, because: 'the limit of series changed' },
+    { changed: { stripes: 4 }, because: 'the machine has another number of CPUs' },
+  ])('starts again when $because, and says so', async ({ changed, because }) => {
+    const { options, cgroup } = setUp();
+    const sender = startSender(cgroup.path);
+    acquire(options).close();
+    await sender.send(5);
+    using next = acquire({ ...options, ...changed });
+    expect(next.resumed).toBe(false);
+    expect(next.lost).toEqual([`All counts start again at 0, because ${because}.`]);
+    await sender.send(7);
+    expect(counted(next).first).toBe(7);
+    expect(attached(cgroup.path)).toBe(4);
+  });
+
+  test('keeps its counts when only the state of connections has to go', async () => {
+    const { options, cgroup } = setUp();
+    const sender = startSender(cgroup.path);
+    acquire(options).close();
+    await sender.send(5);
+    using next = acquire({ ...options, limits: { ...DEFAULT_LIMITS, early: 16 } });
+    expect(next.resumed).toBe(true);
+    expect(next.lost).toHaveLength(1);
+    expect(next.lost[0]).toMatch(/in flight on open connections .* the limit of early segments changed/);
+    expect(next.maps.get('early')!.maxEntries).toBe(16);
+    await sender.send(7);
+    expect(counted(next).first).toBe(12);
+  });
+
+  test('forgets everything when it is asked to start fresh', async () => {
+    const { options, cgroup } = setUp();
+    const sender = startSender(cgroup.path);
+    acquire(options).close();
+    await sender.send(5);
+    using next = acquire({ ...options, fresh: true });
+    expect(next).toMatchObject({ resumed: false, lost: [] });
+    expect(counted(next).first).toBe(0);
+    await sender.send(3);
+    expect(counted(next).first).toBe(3);
+  });
+
+  test('goes on when its cgroup was removed and made again', async () => {
+    const { options, cgroup } = setUp();
+    acquire(options).close();
+    rmdirSync(cgroup.path);
+    mkdirSync(cgroup.path);
+    using next = acquire(options);
+    expect(next).toMatchObject({ resumed: true, lost: [] });
+    await startSender(cgroup.path).send(3);
+    expect(counted(next).first).toBe(3);
+  });
+
+  test('is refused to a second agent, which may have one of another name on the same cgroup', async () => {
+    const { options, cgroup, name } = setUp();
+    const agent = inOtherProcess(options);
+    await agent.said;
+    const error = errorOf(() => acquire(options));
+    expect(error.code).toBe('INSTANCE_BUSY');
+    expect(error.message).toBe(`the instance ${name} belongs to process ${agent.pid}`);
+    expect(errorOf(() => detach({ instance: name })).code).toBe('INSTANCE_BUSY');
+    expect(listInstances().find((one) => one.name === name)).toMatchObject({
+      pid: agent.pid,
+      cgroup: cgroup.path,
+    });
+
+    const other = `${name}.other`;
+    onTestFinished(() => {
+      detach({ instance: other });
+    });
+    using second = acquire({ ...options, instance: other });
+    expect(errorOf(() => acquire({ ...options, instance: other })).code).toBe('INSTANCE_BUSY');
+    expect(listInstances().map((one) => one.name)).toContain(other);
+    await startSender(cgroup.path).send(3);
+    expect(counted(second).first).toBe(3);
+    expect(attached(cgroup.path)).toBe(8);
+  });
+
+  test('is ended by detach, once', () => {
+    const { options, cgroup, name } = setUp();
+    acquire(options).close();
+    expect(attached(cgroup.path)).toBe(4);
+    expect(detach({ instance: name })).toBe(true);
+    expect(attached(cgroup.path)).toBe(0);
+    expect(existsSync(join(BPFFS, name))).toBe(false);
+    expect(detach({ instance: name })).toBe(false);
+  });
+});
+
+describe('a crash', () => {
+  const STEPS = [
+    'locked',
+    'loaded',
+    'pinned the maps',
+    'attached ingress',
+    'pinned ingress',
+    'attached release',
+  ];
+  const LATER = ['pinned release', 'described', 'committed'];
+
+  test.each([...STEPS, ...LATER])('at the first start, %s, is put right by the next one', async (step) => {
+    const { options, cgroup, name } = setUp();
+    const agent = inOtherProcess(options, step);
+    expect(await agent.said).toBe('');
+    await exited(agent);
+    expect(agent.signalCode).toBe('SIGKILL');
+    const sender = startSender(cgroup.path);
+    await sender.send(2);
+    using next = acquire(options);
+    expect(next.resumed).toBe(step === 'committed');
+    await sender.send(5);
+    expect(counted(next).first).toBe(next.resumed ? 7 : 5);
+    expect(attached(cgroup.path)).toBe(4);
+    expect(readdirSync(join(BPFFS, name))).toEqual(['1']);
+  });
+
+  test.each([...STEPS, ...LATER])('in an upgrade, %s, loses nothing and doubles nothing', async (step) => {
+    const { options, cgroup, name } = setUp();
+    const upgraded = { ...options, object: compileFixture('standin', 'UPGRADED') };
+    const sender = startSender(cgroup.path);
+    acquire(options).close();
+    await sender.send(100);
+    const load = sender.send(20_000);
+    const agent = inOtherProcess(upgraded, step);
+    await exited(agent);
+    expect(agent.signalCode).toBe('SIGKILL');
+    await load;
+    await sender.send(100);
+    // Whichever version comes next: neither misses anything.
+    for (const next of [options, upgraded]) {
+      using instance = acquire(next);
+      expect(instance.resumed).toBe(true);
+      await sender.send(100);
+    }
+    using last = acquire(upgraded);
+    const { first, second } = counted(last);
+    expect(first + second).toBe(20_400);
+    expect(attached(cgroup.path)).toBe(4);
+    expect(readdirSync(join(BPFFS, name))).toHaveLength(1);
+  });
+});
+
+describe('what can not be', () => {
+  test('an object that does not load leaves nothing', () => {
+    const { options, cgroup, name } = setUp({ limits: { ...DEFAULT_LIMITS, pairs: 2 ** 31 } });
+    expect(errorOf(() => acquire(options)).message).toMatch(/refused .*standin.*/);
+    expect(attached(cgroup.path)).toBe(0);
+    expect(existsSync(join(BPFFS, name))).toBe(false);
+  });
+
+  test.each([
+    ['/nowhere', 'there is no cgroup /nowhere'],
+    ['/etc/passwd', '/etc/passwd is not a directory'],
+    ['/tmp', '/tmp is not a cgroup-v2 directory'],
+  ])('a cgroup that is none: %s', (cgroup, message) => {
+    const error = errorOf(() => acquire({ ...setUp().options, cgroup }));
+    expect(error.code).toBe('CGROUP_INVALID');
+    expect(error.message).toBe(message);
+    expect(error.hint).toContain(cgroupRoot());
+  });
+
+  /** In a mount namespace where bpffs is not mounted. */
+  function withoutBpffs(options: InstanceOptions, path: string): string {
+    const json = JSON.stringify(options, (_, value) => (typeof value === 'bigint' ? String(value) : value));
+    const script = join(import.meta.dirname, '../fixtures/acquire.ts');
+    const inside = 'umount -a -t bpf; PATH="$0" exec "$@"';
+    const command = [process.execPath, '--import', 'tsx', script, json];
+    const run = spawnSync('unshare', ['--mount', 'sh', '-c', inside, path, ...command], { input: '' });
+    expect(run.stderr.toString()).toBe('');
+    return run.stdout.toString();
+  }
+
+  test('no bpffs: it is mounted', () => {
+    const { options } = setUp();
+    expect(JSON.parse(withoutBpffs(options, process.env.PATH!))).toMatchObject({ resumed: false });
+  });
+
+  test('no bpffs, and it can not be mounted', () => {
+    const { options } = setUp();
+    expect(JSON.parse(withoutBpffs(options, '/nowhere'))).toMatchObject({ code: 'BPFFS_MISSING' });
+  });
+});
