@@ -56,13 +56,13 @@ export function testResolver(name: string, { create, known }: ResolverCase): voi
       }
     });
 
-    test('knows what it should, the same each time', async ({ skip }) => {
-      if (!known) return skip('what this resolver knows is tested on its own');
-      await using resolver = await started();
-      const question = await known();
-      expect(resolver.resolve(question)).toBeDefined();
-      expect(resolver.resolve(question)).toEqual(resolver.resolve(question));
-    });
+    if (known)
+      test('knows what it should, the same each time', async () => {
+        await using resolver = await started();
+        const question = await known();
+        expect(resolver.resolve(question)).toBeDefined();
+        expect(resolver.resolve(question)).toEqual(resolver.resolve(question));
+      });
 
     test('prefixes have ids that are names, and it answers for each', async () => {
       await using resolver = await started();

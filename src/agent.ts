@@ -1,0 +1,238 @@
+import { hostname } from 'node:os';
+import type { MetricProducer } from '@opentelemetry/sdk-metrics';
+import { type Logger, pino } from 'pino';
+import { boundaryProblem, DEFAULT_BOUNDARIES } from './config/boundaries.js';
+import { disposeAll } from './dispose.js';
+import { explain, MeshtapError } from './errors.js';
+import type { Exporter, ExporterContext, RunningExporter } from './exporters/exporter.js';
+import { cgroup } from './identity/cgroup.js';
+import { type Chain, startChain } from './identity/chain.js';
+import type { Resolver } from './identity/identity.js';
+import { createCollector } from './metrics/collector.js';
+import type { Dialect } from './metrics/dialects/dialect.js';
+import { hubble } from './metrics/dialects/hubble.js';
+import { istio } from './metrics/dialects/istio.js';
+import { otel } from './metrics/dialects/otel.js';
+import type { MetricFamily } from './metrics/family.js';
+import { type Identify, resolve, type Snapshot } from './metrics/model.js';
+import { createProducer } from './metrics/producer.js';
+import { VERSION } from './metrics/version.js';
+import type { Counts, Pair } from './receivers/counts.js';
+import type { Receiver, ReceiverStatus, RunningReceiver } from './receivers/receiver.js';
+
+const DIALECTS = { otel, hubble, istio };
+
+/** A set of metric names that meshtap has. */
+export type DialectName = keyof typeof DIALECTS;
+
+export interface AgentOptions {
+  /** Where counts come from: `ebpf({ cgroup })`. At least one. */
+  receivers: readonly Receiver[];
+  /** Who gives names, asked in this order. @default [cgroup()] */
+  resolvers?: readonly Resolver[];
+  /** Where numbers go, besides `collect` and `producer`. @default none */
+  exporters?: readonly Exporter[];
+  /** Under which names: the known ones by name, others as values. @default ['otel'] */
+  dialects?: readonly (DialectName | Dialect)[];
+  /** Upper bounds of the latency buckets, seconds, ascending, at most 23. @default 100 us to 60 s in 18 steps */
+  boundaries?: readonly number[];
+  /** Added to `service.name`, `service.version` and `host.name`. @default {} */
+  resource?: Readonly<Record<string, string>>;
+  /** How many names of ends are kept in memory. @default 65536 */
+  identities?: number;
+  /** Families about the process, asked at each collection. @default none */
+  self?: () => readonly MetricFamily[];
+  /** @default silent */
+  log?: Logger;
+  /** Closes the agent. @default never */
+  signal?: AbortSignal;
+}
+
+/** What an agent does and how it is. */
+export interface AgentStatus {
+  readonly receivers: Readonly<Record<string, ReceiverStatus>>;
+  /** By resolver, in words. */
+  readonly resolvers: Readonly<Record<string, string>>;
+  /** Address by exporter. */
+  readonly exporters: Readonly<Record<string, string>>;
+  readonly dialects: readonly string[];
+  /** From one fresh sweep; if it failed, why. */
+  readonly counts: Pick<Counts, 'startedAt' | 'ledger' | 'budgets'> | { readonly failed: string };
+}
+
+export interface Agent extends AsyncDisposable {
+  /** All families of all dialects, from one fresh sweep. Rejects with a MeshtapError if the sweep failed. */
+  collect(): Promise<readonly MetricFamily[]>;
+  /** One fresh sweep before it becomes metrics: rows of counts between named ends. Rejects as `collect` does. */
+  snapshot(): Promise<Snapshot>;
+  /** The same numbers as a source for OpenTelemetry readers: `new PrometheusExporter({ metricProducers: [...] })`. */
+  readonly producer: MetricProducer;
+  status(): Promise<AgentStatus>;
+}
+
+/**
+ * Starts receivers, resolvers and exporters and connects them. Rejects with the MeshtapError of whatever could not
+ * start; then all that had started is closed again.
+ *
+ * @example
+ * await using agent = await createAgent({
+ *   receivers: [ebpf({ cgroup: '/sys/fs/cgroup/shop' })],
+ *   exporters: [prometheus()],
+ * });
+ */
+export async function createAgent({
+  receivers,
+  resolvers = [cgroup()],
+  exporters = [],
+  dialects = ['otel'],
+  boundaries = DEFAULT_BOUNDARIES,
+  resource = {},
+  identities,
+  self = () => [],
+  log = pino({ level: 'silent' }),
+  signal = new AbortController().signal,
+}: AgentOptions): Promise<Agent> {
+  checkOptions(receivers, boundaries);
+  const chosen = dialects.map((dialect) => (typeof dialect === 'string' ? DIALECTS[dialect]() : dialect));
+  const started: AsyncDisposable[] = [];
+  const stop = new AbortController();
+  const lifetime = AbortSignal.any([signal, stop.signal]);
+
+  const close = () => {
+    signal.removeEventListener('abort', onAbort);
+    stop.abort();
+    return disposeAll(started.splice(0));
+  };
+  const onAbort = () => void close().catch((error: unknown) => log.error({ err: error }, 'closing'));
+
+  try {
+    signal.throwIfAborted();
+    const chain = await startChain(
+      { resolvers, ...(identities !== undefined && { limit: identities }) },
+      lifetime,
+    );
+    started.push(chain);
+
+    const sources = new Map<string, RunningReceiver>();
+    for (const receiver of receivers) {
+      signal.throwIfAborted();
+      const running = await receiver.start({
+        log: log.child({ receiver: receiver.name }),
+        boundaries,
+        signal: lifetime,
+      });
+      started.push(running);
+      sources.set(unique(receiver.name, sources), running);
+      running.setPrefixes?.(chain.prefixes());
+    }
+
+    const sinks = new Map<string, RunningExporter>();
+    const sweep = async () => sum(await Promise.all([...sources.values()].map((source) => source.collect())));
+    const identify = identifierOf(chain);
+    const { collect } = createCollector({
+      sweep,
+      identify,
+      dialects: chosen,
+      self: () => [...self(), ...[...sinks.values()].flatMap((sink) => sink.families?.() ?? [])],
+    });
+    const producer = createProducer({ collect });
+    const context: Omit<ExporterContext, 'log'> = {
+      collect,
+      producer,
+      resource: {
+        'service.name': 'meshtap',
+        'service.version': VERSION,
+        'host.name': hostname(),
+        ...resource,
+      },
+      ready: () => [...sources.values()].every((source) => source.status().state === 'running'),
+    };
+    for (const exporter of exporters) {
+      signal.throwIfAborted();
+      const running = await exporter.start({ ...context, log: log.child({ exporter: exporter.name }) });
+      started.push(running);
+      sinks.set(unique(exporter.name, sinks), running);
+    }
+
+    signal.throwIfAborted();
+    signal.addEventListener('abort', onAbort);
+
+    return {
+      collect,
+      producer,
+      snapshot: async () => resolve(await sweep(), identify),
+      async status() {
+        return {
+          receivers: mapValues(sources, (source) => source.status()),
+          resolvers: chain.status(),
+          exporters: mapValues(sinks, ({ address }) => address),
+          dialects: chosen.map(({ name }) => name),
+          counts: await sweep().then(
+            ({ startedAt, ledger, budgets }) => ({ startedAt, ledger, budgets }),
+            (error: unknown) => ({ failed: explain(error) }),
+          ),
+        };
+      },
+      [Symbol.asyncDispose]: close,
+    };
+  } catch (error) {
+    // What could not start is the news; what then could not be closed as well is for the log.
+    await close().catch((cause: unknown) => log.error({ err: cause }, 'closing after a failed start'));
+    throw error;
+  }
+}
+
+function checkOptions(receivers: readonly Receiver[], boundaries: readonly number[]): void {
+  if (receivers.length === 0)
+    throw new MeshtapError('CONFIG_INVALID', 'an agent needs at least one receiver');
+  const problem = boundaryProblem(boundaries);
+  if (problem) throw new MeshtapError('CONFIG_INVALID', `boundaries: expected ${problem.accepted}`);
+}
+
+/** Asks the chain about both ends of a pair, and puts them in the order of the connection. */
+function identifierOf(chain: Chain): Identify {
+  return ({ role, local, remote, port }: Pair) => {
+    const server = chain.identify({ endpoint: role === 'server' ? local : remote, role: 'server', port });
+    const client = chain.identify({
+      endpoint: role === 'client' ? local : remote,
+      role: 'client',
+      port: undefined,
+    });
+    return { source: client, destination: server };
+  };
+}
+
+/** What several receivers counted, as one sweep. */
+function sum(sweeps: readonly Counts[]): Counts {
+  const [first] = sweeps;
+  if (first === undefined || sweeps.length === 1) return first!;
+  return {
+    startedAt: Math.min(...sweeps.map(({ startedAt }) => startedAt)),
+    at: Math.max(...sweeps.map(({ at }) => at)),
+    boundaries: first.boundaries,
+    tcp: sweeps.flatMap(({ tcp }) => tcp),
+    http: sweeps.flatMap(({ http }) => http),
+    ledger: sweeps.flatMap(({ ledger }) => ledger),
+    budgets: sumByName(sweeps.flatMap(({ budgets }) => budgets)),
+  };
+}
+
+function sumByName(budgets: Counts['budgets']): Counts['budgets'] {
+  const sums = new Map<string, { name: string; used: number; limit: number }>();
+  for (const { name, used, limit } of budgets) {
+    const sum = sums.get(name) ?? { name, used: 0, limit: 0 };
+    sums.set(name, { name, used: sum.used + used, limit: sum.limit + limit });
+  }
+  return [...sums.values()];
+}
+
+/** `ebpf`, `ebpf-2`: two of one kind are told apart. */
+function unique(name: string, taken: ReadonlyMap<string, unknown>): string {
+  let candidate = name;
+  for (let number = 2; taken.has(candidate); number++) candidate = `${name}-${number}`;
+  return candidate;
+}
+
+function mapValues<K extends string, V, R>(map: ReadonlyMap<K, V>, change: (value: V) => R): Record<K, R> {
+  return Object.fromEntries([...map].map(([key, value]) => [key, change(value)])) as Record<K, R>;
+}
