@@ -149,7 +149,7 @@ export class Network implements AsyncDisposable {
       `user root; daemon off; worker_processes 1; error_log ${directory}/error.log; pid ${directory}/nginx.pid;
        events {}
        http {
-         log_format tally '$request_method $status';
+         log_format tally '$request_method $status $bytes_sent';
          access_log ${directory}/access.log tally;
          client_body_temp_path ${directory}/body; proxy_temp_path ${directory}/proxy;
          fastcgi_temp_path ${directory}/fastcgi; uwsgi_temp_path ${directory}/uwsgi; scgi_temp_path ${directory}/scgi;

@@ -1,4 +1,5 @@
 import { relative } from 'node:path';
+import type { Figures } from '../support/figures.js';
 
 /** One test's outcome on one kernel. */
 export interface Outcome {
@@ -6,6 +7,7 @@ export interface Outcome {
   result: 'passed' | 'failed' | 'skipped';
   /** Why it failed or was skipped. */
   detail?: string;
+  figures?: Figures[];
 }
 
 /** What `run.ts --json` writes. The three sums have the names that vitest's own JSON reporter gives them. */
@@ -28,8 +30,8 @@ export interface VitestReport {
       fullName: string;
       status: string;
       failureMessages: string[];
-      /** Set by test/support/skip-unless.ts. */
-      meta?: { skipped?: string };
+      /** Set by test/support/skip-unless.ts and figures.ts. */
+      meta?: { skipped?: string; figures?: Figures[] };
     }[];
   }[];
 }
@@ -41,7 +43,8 @@ export function fromVitest({ testResults }: VitestReport, root = process.cwd()):
     const outcomes = file.assertionResults.map(({ fullName, status, failureMessages, meta }): Outcome => {
       const result = status === 'passed' || status === 'failed' ? status : 'skipped';
       const detail = failureMessages[0] ?? meta?.skipped;
-      return { test: `${name}: ${fullName}`, result, ...(detail === undefined ? {} : { detail }) };
+      const { figures } = meta ?? {};
+      return { test: `${name}: ${fullName}`, result, ...(detail && { detail }), ...(figures && { figures }) };
     });
     const unexplained = file.status === 'failed' && !outcomes.some((outcome) => outcome.result === 'failed');
     return unexplained

@@ -10,6 +10,14 @@ import { fromVitest, type Outcome, type Report, summarise, table } from './repor
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
+const vitest = (project: string) => ({
+  command: (results: string) => [
+    ...['node_modules/.bin/vitest', 'run', '--project', project, '--reporter=default', '--reporter=json'],
+    `--outputFile=${join(results, 'report.json')}`,
+  ],
+  read: (text: string): Outcome[] => fromVitest(JSON.parse(text), root),
+});
+
 /** What runs in the guest; each leaves a report in the directory it is given. */
 const tiers = {
   /** Every BPF object loads, attaches and counts one exchange. */
@@ -25,14 +33,9 @@ const tiers = {
     read: (text: string): Outcome[] => JSON.parse(text),
   },
   /** The whole of test/kernel. */
-  kernel: {
-    timeout: 1800,
-    command: (results: string) => [
-      ...['node_modules/.bin/vitest', 'run', '--project', 'kernel', '--reporter=default', '--reporter=json'],
-      `--outputFile=${join(results, 'report.json')}`,
-    ],
-    read: (text: string): Outcome[] => fromVitest(JSON.parse(text), root),
-  },
+  kernel: { timeout: 1800, ...vitest('kernel') },
+  /** Bad networks, which take modules that not every host has. */
+  network: { timeout: 1800, ...vitest('vm') },
 };
 type Tier = keyof typeof tiers;
 
