@@ -7,14 +7,20 @@ import type { AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
+import { probeFeatures } from '../../src/bpf/features.js';
 import type { BpfLink } from '../../src/bpf/link.js';
 import { openObject } from '../../src/bpf/object.js';
 import { explain, MeshtapError } from '../../src/errors.js';
-import type { Outcome } from './report.js';
+import type { Found, Outcome } from './report.js';
 
 const [report, ...given] = process.argv.slice(2);
 const built = fileURLToPath(new URL(`../../bpf/${process.arch}/`, import.meta.url));
-const objects = given.length > 0 ? given : readdirSync(built).map((name) => join(built, name));
+const objects =
+  given.length > 0
+    ? given
+    : readdirSync(built)
+        .filter((name) => name.endsWith('.bpf.o'))
+        .map((name) => join(built, name));
 const outcomes: Outcome[] = [];
 
 const [, mount] = /^\S+ (\S+) cgroup2 /m.exec(readFileSync('/proc/mounts', 'utf8'))!;
@@ -34,7 +40,8 @@ for (const path of objects) {
   for (const link of links) link.close();
   loaded.close();
 }
-writeFileSync(report!, JSON.stringify(outcomes));
+const features = Object.fromEntries(probeFeatures().map(({ name, state }) => [name, state]));
+writeFileSync(report!, JSON.stringify({ outcomes, features } satisfies Found));
 process.exitCode = outcomes.every(({ result }) => result === 'passed') ? 0 : 1;
 
 async function attempt<T>(test: string, action: () => T | Promise<T>): Promise<T | undefined> {

@@ -10,6 +10,15 @@ export interface Outcome {
   figures?: Figures[];
 }
 
+/** By name, `supported` or what else src/bpf/probe.ts says. */
+type Features = Record<string, string>;
+
+/** What one tier found on one kernel. */
+export interface Found {
+  outcomes: Outcome[];
+  features?: Features;
+}
+
 /** What `run.ts --json` writes. The three sums have the names that vitest's own JSON reporter gives them. */
 export interface Report {
   numPassedTests: number;
@@ -18,6 +27,8 @@ export interface Report {
   /** Release by name: `{ "6.1": "6.1.0-56-cloud-amd64" }`. */
   kernels: Record<string, string>;
   outcomes: (Outcome & { tier: string; kernel: string })[];
+  /** By kernel. */
+  features: Record<string, Features>;
 }
 
 /** The part of vitest's JSON report that is read here. */
@@ -53,7 +64,11 @@ export function fromVitest({ testResults }: VitestReport, root = process.cwd()):
   });
 }
 
-export function summarise(kernels: Report['kernels'], outcomes: Report['outcomes']): Report {
+export function summarise(
+  kernels: Report['kernels'],
+  outcomes: Report['outcomes'],
+  features: Report['features'] = {},
+): Report {
   const count = (result: Outcome['result']) => outcomes.filter((outcome) => outcome.result === result).length;
   return {
     numPassedTests: count('passed'),
@@ -61,6 +76,7 @@ export function summarise(kernels: Report['kernels'], outcomes: Report['outcomes
     numPendingTests: count('skipped'),
     kernels,
     outcomes,
+    features,
   };
 }
 

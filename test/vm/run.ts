@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { runInGuest } from './guest.js';
 import { fetchKernel, type Kernel, kernelNames } from './kernels.js';
-import { fromVitest, type Outcome, type Report, summarise, table } from './report.js';
+import { type Found, fromVitest, type Report, summarise, table } from './report.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -15,7 +15,7 @@ const vitest = (project: string) => ({
     ...['node_modules/.bin/vitest', 'run', '--project', project, '--reporter=default', '--reporter=json'],
     `--outputFile=${join(results, 'report.json')}`,
   ],
-  read: (text: string): Outcome[] => fromVitest(JSON.parse(text), root),
+  read: (text: string): Found => ({ outcomes: fromVitest(JSON.parse(text), root) }),
 });
 
 /** What runs in the guest; each leaves a report in the directory it is given. */
@@ -23,14 +23,8 @@ const tiers = {
   /** Every BPF object loads, attaches and counts one exchange. */
   load: {
     timeout: 300,
-    command: (results: string) => [
-      'node',
-      '--import',
-      'tsx',
-      'test/vm/load.ts',
-      join(results, 'report.json'),
-    ],
-    read: (text: string): Outcome[] => JSON.parse(text),
+    command: (results: string) => `node --import tsx test/vm/load.ts ${results}/report.json`.split(' '),
+    read: (text: string): Found => JSON.parse(text),
   },
   /** The whole of test/kernel. */
   kernel: { timeout: 1800, ...vitest('kernel') },
@@ -57,9 +51,11 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, 
 const kernels = kernelNames().map(fetchKernel);
 const queue = values.tier.flatMap((tier) => kernels.map((kernel) => ({ tier: tier as Tier, kernel })));
 const outcomes: Report['outcomes'] = [];
+const features: Report['features'] = {};
 await Promise.all(Array.from({ length: Number(values.jobs) }, worker));
 
-const report = summarise(Object.fromEntries(kernels.map(({ name, release }) => [name, release])), outcomes);
+const releases = Object.fromEntries(kernels.map(({ name, release }) => [name, release]));
+const report = summarise(releases, outcomes, features);
 mkdirSync(dirname(values.json), { recursive: true });
 writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`);
 console.log(`\n${table(report)}\n`);
@@ -76,13 +72,14 @@ async function worker(): Promise<void> {
     const { tier, kernel } = next;
     const started = Date.now();
     const found = await runTier(tier, kernel);
-    outcomes.push(...found.map((outcome) => ({ ...outcome, tier, kernel: kernel.name })));
+    outcomes.push(...found.outcomes.map((outcome) => ({ ...outcome, tier, kernel: kernel.name })));
+    if (found.features) features[kernel.name] = found.features;
     console.log(`[${kernel.name} ${tier}] took ${Math.round((Date.now() - started) / 1000)} s`);
   }
 }
 
 /** A run whose report is missing, or that ended badly with nothing failed in its report, is itself a failure. */
-async function runTier(tier: Tier, kernel: Kernel): Promise<Outcome[]> {
+async function runTier(tier: Tier, kernel: Kernel): Promise<Found> {
   const { command, read, timeout } = tiers[tier];
   const results = mkdtempSync(join(tmpdir(), 'meshtap-vm-results-'));
   try {
@@ -98,20 +95,25 @@ async function runTier(tier: Tier, kernel: Kernel): Promise<Outcome[]> {
       signal: ended.signal,
     });
     const found = tryRead(join(results, 'report.json'), read);
-    const explained = found.some(({ result }) => result === 'failed') || (status === 0 && found.length > 0);
-    return explained
-      ? found
-      : [...found, { test: 'the run itself', result: 'failed', detail: `status ${status}` }];
+    const { outcomes } = found;
+    if (outcomes.some(({ result }) => result === 'failed') || (status === 0 && outcomes.length > 0))
+      return found;
+    const failure = {
+      test: 'the run itself',
+      result: 'failed' as const,
+      detail: `ended with status ${status}`,
+    };
+    return { ...found, outcomes: [...outcomes, failure] };
   } finally {
     rmSync(results, { recursive: true });
   }
 }
 
-function tryRead(path: string, read: (text: string) => Outcome[]): Outcome[] {
+function tryRead(path: string, read: (text: string) => Found): Found {
   try {
     return read(readFileSync(path, 'utf8'));
   } catch {
-    return [];
+    return { outcomes: [] };
   }
 }
 
