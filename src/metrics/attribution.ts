@@ -8,6 +8,8 @@
  * history stays where it was reported, and only what is counted from then on goes to the new name: no point ever
  * goes backwards, the sum over all points is what was counted, and nothing is counted twice.
  *
+ * It relies on what receivers promise: what one sweep has, later sweeps have too, and never less of it.
+ *
  * This is kept in memory. After a restart of the agent, history goes by the names of that moment.
  *
  * @module

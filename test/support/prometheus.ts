@@ -1,0 +1,112 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export interface Series {
+  readonly metric: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+export interface Prometheus extends AsyncDisposable {
+  /** An instant query: what it gives now. */
+  query(expression: string): Promise<Series[]>;
+  /** The health of the targets, with the last error of each. */
+  targets(): Promise<{ url: string; health: string; error: string }[]>;
+}
+
+/** A real Prometheus that scrapes these targets once a second into a directory of its own. */
+export async function startPrometheus(
+  targets: readonly { job: string; address: string; config?: Record<string, unknown> }[],
+): Promise<Prometheus> {
+  const directory = mkdtempSync(join(tmpdir(), 'meshtap-prometheus-'));
+  const scrapes = targets.map(({ job, address, config }) => {
+    const { protocol, host, pathname } = new URL(address);
+    return {
+      job_name: job,
+      scheme: protocol.slice(0, -1),
+      metrics_path: pathname,
+      static_configs: [{ targets: [host] }],
+      ...config,
+    };
+  });
+  // JSON is YAML.
+  writeFileSync(
+    join(directory, 'prometheus.yml'),
+    JSON.stringify({ global: { scrape_interval: '1s', scrape_timeout: '1s' }, scrape_configs: scrapes }),
+  );
+  const port = await freePort();
+  const child = spawn(
+    'prometheus',
+    [
+      `--config.file=${join(directory, 'prometheus.yml')}`,
+      `--storage.tsdb.path=${join(directory, 'data')}`,
+      `--web.listen-address=127.0.0.1:${port}`,
+      '--log.level=error',
+    ],
+    { stdio: ['ignore', 'inherit', 'inherit'] },
+  );
+  const url = `http://127.0.0.1:${port}`;
+  const stop = async () => {
+    await ended(child);
+    rmSync(directory, { recursive: true, force: true });
+  };
+  try {
+    await until(async () => (await fetch(`${url}/-/ready`)).ok, child);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const api = async (path: string): Promise<unknown> => {
+    const answer = (await (await fetch(`${url}/api/v1/${path}`)).json()) as Record<string, unknown>;
+    if (answer.status !== 'success') throw new Error(JSON.stringify(answer));
+    return answer.data;
+  };
+  return {
+    async query(expression) {
+      const data = (await api(`query?query=${encodeURIComponent(expression)}`)) as {
+        result: { metric: Record<string, string>; value: [number, string] }[];
+      };
+      return data.result.map(({ metric, value }) => ({ metric, value: Number(value[1]) }));
+    },
+    async targets() {
+      const data = (await api('targets')) as {
+        activeTargets: { scrapeUrl: string; health: string; lastError: string }[];
+      };
+      return data.activeTargets.map(({ scrapeUrl, health, lastError }) => ({
+        url: scrapeUrl,
+        health,
+        error: lastError,
+      }));
+    },
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+async function until(ready: () => Promise<boolean>, child: ChildProcess): Promise<void> {
+  for (;;) {
+    if (child.exitCode !== null) throw new Error(`prometheus ended with ${child.exitCode}`);
+    if (await ready().catch(() => false)) return;
+    await sleep(50);
+  }
+}
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exit = new Promise((resolve) => child.once('exit', resolve));
+  child.kill();
+  await exit;
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
+    });
+  });
+}
