@@ -171,7 +171,7 @@ export const schema = z
         early: positive('a number of segments')
           .exactOptional()
           .describe('Segments that may wait for the ones before them.'),
-        identities: positive('a number of names').exactOptional().describe('Names of ends kept in memory.'),
+        identities: positive('a number of names').default(65_536).describe('Names of ends kept in memory.'),
       })
       .prefault({})
       .describe('What meshtap may use at most. What comes beyond is counted in an overflow series.'),
