@@ -133,7 +133,7 @@ const otlp = z.strictObject({
     .describe('Do not check the certificate of an https endpoint.'),
 });
 
-/** The whole file. Keys without a default are decided by the part that uses them. */
+/** The whole file. */
 export const schema = z
   .strictObject({
     cgroup: name('the path of a cgroup v2 directory')
@@ -166,17 +166,17 @@ export const schema = z
           .exactOptional()
           .describe('Pairs of services, both sides counted.'),
         series: positive('a number of series')
-          .exactOptional()
+          .default(8192)
           .describe('Request series: a pair with method, status and route.'),
         early: positive('a number of segments')
-          .exactOptional()
+          .default(1024)
           .describe('Segments that may wait for the ones before them.'),
         identities: positive('a number of names').default(65_536).describe('Names of ends kept in memory.'),
       })
       .prefault({})
       .describe('What meshtap may use at most. What comes beyond is counted in an overflow series.'),
     idleAfter: duration()
-      .exactOptional()
+      .prefault('1h')
       .describe('A series without traffic for so long makes room for others.'),
     identity: identity.prefault({}).describe('Who is at each end.'),
     exporters: z

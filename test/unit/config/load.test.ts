@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
+import { DEFAULT_LIMITS } from '../../../src/bpf/counting.js';
 import { DEFAULT_BOUNDARIES } from '../../../src/config/boundaries.js';
 import { jsonSchema } from '../../../src/config/json-schema.js';
 import { type LoadOptions, loadConfig } from '../../../src/config/load.js';
@@ -295,6 +296,11 @@ describe('flags', () => {
       '--prometheus: exporters.prometheus.listen: found "9464", expected an address to listen on, HOST:PORT, such as 127.0.0.1:9464 or [::]:9464',
     ]);
   });
+});
+
+test('the defaults are those of the parts that are configured', () => {
+  const { limits } = loadConfig();
+  expect(limits).toEqual({ ...DEFAULT_LIMITS, identities: 65_536 });
 });
 
 test('meshtap.schema.json is the schema of today (vitest -u writes it)', async () => {
