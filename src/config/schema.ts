@@ -162,9 +162,7 @@ export const schema = z
       .describe('Upper bounds of the latency buckets, seconds, ascending, at most 23.'),
     limits: z
       .strictObject({
-        pairs: positive('a number of pairs')
-          .exactOptional()
-          .describe('Pairs of services, both sides counted.'),
+        pairs: positive('a number of pairs').default(2048).describe('Pairs of services, both sides counted.'),
         series: positive('a number of series')
           .default(8192)
           .describe('Request series: a pair with method, status and route.'),
