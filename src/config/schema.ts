@@ -39,7 +39,11 @@ const cidr = () =>
     .string({ error: 'a prefix such as 10.0.0.0/8 or fd00::/8' })
     .refine((text) => ipaddr.isValidCIDR(text), { error: 'a prefix such as 10.0.0.0/8 or fd00::/8' });
 
-const positive = (what: string) => z.int({ error: what }).min(1, { error: what });
+/** A size of something in memory: enough to be of use, and no more than the kernel's maps can have. */
+const size = (of: string) => {
+  const error = `a number of ${of}, 16 to 4194304`;
+  return z.int({ error }).min(16, { error }).max(4_194_304, { error });
+};
 const name = (what: string) => z.string({ error: what }).min(1, { error: what });
 const path = () => name('the path of a file');
 
@@ -85,9 +89,7 @@ const identity = z.strictObject({
     ),
   cgroup: z
     .strictObject({
-      remember: positive('a number of cgroups')
-        .default(16_384)
-        .describe('How many removed cgroups keep their names.'),
+      remember: size('cgroups').default(16_384).describe('How many removed cgroups keep their names.'),
     })
     .prefault({})
     .describe('Names from cgroups: systemd units, containers, or the name of the directory.'),
@@ -162,14 +164,12 @@ export const schema = z
       .describe('Upper bounds of the latency buckets, seconds, ascending, at most 23.'),
     limits: z
       .strictObject({
-        pairs: positive('a number of pairs').default(2048).describe('Pairs of services, both sides counted.'),
-        series: positive('a number of series')
+        pairs: size('pairs').default(2048).describe('Pairs of services, both sides counted.'),
+        series: size('series')
           .default(8192)
           .describe('Request series: a pair with method, status and route.'),
-        early: positive('a number of segments')
-          .default(1024)
-          .describe('Segments that may wait for the ones before them.'),
-        identities: positive('a number of names').default(65_536).describe('Names of ends kept in memory.'),
+        early: size('segments').default(1024).describe('Segments that may wait for the ones before them.'),
+        identities: size('names').default(65_536).describe('Names of ends kept in memory.'),
       })
       .prefault({})
       .describe('What meshtap may use at most. What comes beyond is counted in an overflow series.'),

@@ -1,4 +1,5 @@
-import { readFileSync, realpathSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { openCgroup } from '../bpf/cgroup.js';
 import { MeshtapError } from '../errors.js';
 
 /**
@@ -27,8 +28,10 @@ export function isInside(path: string, directory: string): boolean {
   return path === directory || path.startsWith(base);
 }
 
-/** `/system.slice/nginx.service` for a directory of the hierarchy mounted at `mount`. */
+/**
+ * `/system.slice/nginx.service` for a directory of the hierarchy mounted at `mount`. Throws CGROUP_INVALID if it is
+ * none.
+ */
 export function pathInside(mount: string, directory: string): string {
-  const real = realpathSync(directory);
-  return real.slice(mount.length) || '/';
+  return openCgroup(directory).path.slice(mount.length) || '/';
 }

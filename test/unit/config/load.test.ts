@@ -53,14 +53,14 @@ cgroup: /sys/fs/cgroup/kubepods.slice
 instance: blue
 dialects: [hubble, istio]
 boundaries: [0.001, 0.01, 1]
-limits: { pairs: 10, series: 20, early: 30, identities: 40 }
+limits: { pairs: 16, series: 20, early: 30, identities: 40 }
 idleAfter: 2h
 identity:
   static:
     - { address: 10.0.0.7, port: 5432, service: db, namespace: shop, watched: true }
     - { cidr: "fd00::/8", service: lab }
   addresses: [10.0.0.0/8]
-  cgroup: { remember: 5 }
+  cgroup: { remember: 50 }
   local: false
 exporters:
   prometheus: { listen: "[::]:9100", webConfigFile: /etc/meshtap/web.yml }
@@ -108,12 +108,12 @@ describe('bad input names file, line, key, what was found and what is accepted',
     [
       'a value out of range',
       'limits:\n  pairs: -3',
-      'meshtap.yaml:2: limits.pairs: found -3, expected a number of pairs',
+      'meshtap.yaml:2: limits.pairs: found -3, expected a number of pairs, 16 to 4194304',
     ],
     [
       'a fraction',
       'limits: { series: 1.5 }',
-      'meshtap.yaml:1: limits.series: found 1.5, expected a number of series',
+      'meshtap.yaml:1: limits.series: found 1.5, expected a number of series, 16 to 4194304',
     ],
     [
       'a number for a duration',
@@ -223,7 +223,7 @@ describe('environment', () => {
         MESHTAP_IDLE_AFTER: '30s',
         MESHTAP_DIALECTS: 'otel,istio',
         MESHTAP_BOUNDARIES: '[0.1, 1]',
-        MESHTAP_LIMITS__PAIRS: '12',
+        MESHTAP_LIMITS__PAIRS: '120',
         MESHTAP_IDENTITY__LOCAL: 'false',
         MESHTAP_EXPORTERS__PROMETHEUS__LISTEN: '127.0.0.1:1',
         MESHTAP_RESOURCE: '{ a.b: c }',
@@ -237,7 +237,7 @@ describe('environment', () => {
       idleAfter: 30_000,
       dialects: ['otel', 'istio'],
       boundaries: [0.1, 1],
-      limits: { pairs: 12 },
+      limits: { pairs: 120 },
       identity: { local: false },
       exporters: { prometheus: { listen: { port: 1 } } },
       resource: { 'a.b': 'c' },
