@@ -3,24 +3,29 @@ import { openCgroup } from '../bpf/cgroup.js';
 import { MeshtapError } from '../errors.js';
 
 /**
- * Where the cgroup v2 hierarchy is mounted: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` beside version 1. The
- * mount that holds `directory`, if one is given. Throws CGROUP_INVALID if there is none.
+ * Where the cgroup v2 hierarchy is mounted: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` beside version 1.
+ * Throws CGROUP_INVALID if it is not.
  */
-export function cgroupMount(directory?: string): string {
-  // proc_pid_mountinfo(5): the fifth field is the mount point, the first after " - " the type.
-  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .filter((line) => / - cgroup2 /.test(line))
-    .map((line) => (line.split(' ')[4] ?? '').replace(/\\([0-7]{3})/g, (_, octal) => octalCharacter(octal)));
-  const [first] = mounts;
-  if (first === undefined)
-    throw new MeshtapError('CGROUP_INVALID', 'no cgroup v2 hierarchy is mounted', {
-      hint: 'Mount it: mount -t cgroup2 none /sys/fs/cgroup/unified.',
-    });
-  return mounts.find((mount) => directory !== undefined && isInside(directory, mount)) ?? first;
+export function cgroupMount(): string {
+  const [first] = mounts();
+  if (first !== undefined) return first;
+  throw new MeshtapError('CGROUP_INVALID', 'no cgroup v2 hierarchy is mounted', {
+    hint: 'Mount it: mount -t cgroup2 none /sys/fs/cgroup/unified',
+  });
 }
 
-const octalCharacter = (octal: string) => String.fromCharCode(Number.parseInt(octal, 8));
+/** A directory of the hierarchy: where it is mounted, and the path below that, `/` first. */
+export interface Place {
+  readonly mount: string;
+  readonly path: string;
+}
+
+/** Throws CGROUP_INVALID if the directory is none of a cgroup v2 hierarchy. */
+export function placeOf(directory: string): Place {
+  const { path } = openCgroup(directory);
+  const mount = mounts().find((mount) => isInside(path, mount)) ?? cgroupMount();
+  return { mount, path: path.slice(mount.length) || '/' };
+}
 
 /** Whether a path is the given directory or below it; both absolute. */
 export function isInside(path: string, directory: string): boolean {
@@ -28,10 +33,11 @@ export function isInside(path: string, directory: string): boolean {
   return path === directory || path.startsWith(base);
 }
 
-/**
- * `/system.slice/nginx.service` for a directory of the hierarchy mounted at `mount`. Throws CGROUP_INVALID if it is
- * none.
- */
-export function pathInside(mount: string, directory: string): string {
-  return openCgroup(directory).path.slice(mount.length) || '/';
+/** proc_pid_mountinfo(5): the fifth field is the mount point, the first after " - " the type. */
+function mounts(): string[] {
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  const points = lines.filter((line) => line.includes(' - cgroup2 ')).map((line) => line.split(' ')[4] ?? '');
+  return points.map((point) =>
+    point.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8))),
+  );
 }

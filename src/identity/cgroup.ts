@@ -1,5 +1,5 @@
 import { CgroupIndex } from './cgroup-index.js';
-import { cgroupMount, isInside, pathInside } from './cgroup-mount.js';
+import { cgroupMount, isInside, placeOf } from './cgroup-mount.js';
 import { nameOf } from './cgroup-name.js';
 import type { Identity, Resolver } from './identity.js';
 
@@ -20,9 +20,9 @@ export function cgroup({ watched, remember = 16_384 }: CgroupOptions = {}): Reso
   return {
     name: 'cgroup',
     async start() {
-      const mount = cgroupMount(watched);
-      if (watched !== undefined) watchedPath = pathInside(mount, watched);
-      index = new CgroupIndex({ mount, remember });
+      const place = watched === undefined ? { mount: cgroupMount(), path: '/' } : placeOf(watched);
+      watchedPath = place.path;
+      index = new CgroupIndex({ mount: place.mount, remember });
     },
     resolve({ endpoint }) {
       if (endpoint.kind !== 'cgroup') return undefined;

@@ -1,7 +1,7 @@
 import { networkInterfaces } from 'node:os';
 import ipaddr from 'ipaddr.js';
 import { cgroupIdentity } from './cgroup.js';
-import { cgroupMount, isInside, pathInside } from './cgroup-mount.js';
+import { isInside, placeOf } from './cgroup-mount.js';
 import type { Identity, Resolver } from './identity.js';
 import { type Listener, type Namespace, readListeners } from './listeners.js';
 
@@ -43,7 +43,7 @@ export function local({ watched }: LocalOptions = {}): Resolver {
   return {
     name: 'local',
     async start() {
-      if (watched !== undefined) watchedPath = pathInside(cgroupMount(watched), watched);
+      if (watched !== undefined) watchedPath = placeOf(watched).path;
       await read();
     },
     resolve({ endpoint, port }): Identity | undefined {
