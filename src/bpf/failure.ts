@@ -4,6 +4,7 @@ import { MeshtapError } from '../errors.js';
 
 export const EPERM = 1;
 export const ENOENT = 2;
+export const EEXIST = 17;
 export const EINVAL = 22;
 export const ENOSPC = 28;
 /** The kernel's own "not supported", which never got a name in user space. */

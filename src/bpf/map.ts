@@ -1,14 +1,13 @@
 import { closeSync } from 'node:fs';
-import { check, ENOENT, ENOSPC } from './failure.js';
+import { check, EEXIST, ENOENT, ENOSPC } from './failure.js';
 import { libbpf, type Memory } from './libbpf.js';
 
 /** `enum bpf_map_type` of linux/bpf.h. */
 export const MAP_TYPE = { HASH: 1, ARRAY: 2, LRU_HASH: 9, LPM_TRIE: 11, QUEUE: 22, SK_STORAGE: 24 } as const;
 
-/** Update flags: create or replace; create only; replace only. */
-export const ANY = 0;
-export const NO_EXIST = 1;
-export const EXIST = 2;
+/** Update flags (BPF_ANY, BPF_NOEXIST): create or replace; create only. */
+const ANY = 0;
+const NO_EXIST = 1;
 
 /** What a batch read found. The arrays are the reader's own and hold until its next read. */
 export interface Batch {
@@ -76,8 +75,17 @@ export class BpfMap implements Disposable {
     return this.#found('look up', libbpf().bpf_map_lookup_elem(this.fd, key, value));
   }
 
-  update(key: Memory, value: Memory, flags: number = ANY): void {
-    check(`update ${this.name}`, libbpf().bpf_map_update_elem(this.fd, key, value, flags));
+  /** Creates or replaces an entry. */
+  update(key: Memory, value: Memory): void {
+    check(`update ${this.name}`, libbpf().bpf_map_update_elem(this.fd, key, value, ANY));
+  }
+
+  /** Creates an entry; false if there is one already. */
+  insert(key: Memory, value: Memory): boolean {
+    const result = libbpf().bpf_map_update_elem(this.fd, key, value, NO_EXIST);
+    if (result === -EEXIST) return false;
+    check(`insert into ${this.name}`, result);
+    return true;
   }
 
   /** False if there was no such key. */

@@ -1,0 +1,270 @@
+/**
+ * Bytes of the kernel's maps into counts. All offsets come from the generated layouts.
+ *
+ * @module
+ */
+import ipaddr from 'ipaddr.js';
+import { enums, structs } from '../bpf/generated/counts.js';
+import type {
+  Endpoint,
+  Failure,
+  HistogramCounts,
+  HttpCounts,
+  LedgerLine,
+  Pair,
+  Role,
+  TcpCounts,
+} from './counts.js';
+
+/** A pair, and the name under which its counts go on when it comes back with another index. */
+export interface PairLabel {
+  readonly id: string;
+  readonly pair: Pair;
+}
+
+/** What a request series says, besides its counts. */
+export interface SeriesLabel
+  extends Pick<HttpCounts, 'pair' | 'method' | 'status' | 'failure' | 'version' | 'scheme'> {
+  readonly id: string;
+  /** Index of the pair. */
+  readonly pairIndex: number;
+}
+
+const { pair_key, http_key, prefix_key, pair_value, http_value, histogram, ledger } = structs;
+const { role: ROLE, peer_kind: PEER, ledger_entry: LEDGER } = enums;
+
+const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const textOf = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
+
+/** `struct pair_key` */
+export function decodePair(key: Uint8Array): PairLabel {
+  const view = viewOf(key);
+  const { fields } = pair_key;
+  return {
+    id: textOf(key),
+    pair: {
+      role: key[fields.role.offset] === ROLE.ROLE_CLIENT ? 'client' : 'server',
+      local: { kind: 'cgroup', cgroup: view.getBigUint64(fields.cgroup.offset, true) },
+      remote: decodePeer(view, key[fields.peer_kind.offset]!),
+      port: view.getUint16(fields.port.offset, true),
+      overflow: false,
+    },
+  };
+}
+
+function decodePeer(view: DataView, kind: number): Endpoint {
+  const { offset, size } = pair_key.fields.peer;
+  switch (kind) {
+    case PEER.PEER_CGROUP:
+      return { kind: 'cgroup', cgroup: view.getBigUint64(offset, true) };
+    case PEER.PEER_PREFIX:
+      return { kind: 'prefix', id: view.getUint32(offset, true) };
+    case PEER.PEER_WORLD:
+      return { kind: 'world' };
+    default:
+      return {
+        kind: 'address',
+        address: addressText(new Uint8Array(view.buffer, view.byteOffset + offset, size)),
+      };
+  }
+}
+
+/** Sixteen bytes as text: RFC 5952, or dotted where they are an IPv4-mapped address. */
+export function addressText(bytes: Uint8Array): string {
+  const address = new ipaddr.IPv6([...bytes]);
+  return address.isIPv4MappedAddress() ? address.toIPv4Address().toString() : address.toRFC5952String();
+}
+
+/** The pair per role that takes what exceeds the budget, at the index where the kernel counts it. */
+export const OVERFLOW_PAIRS: readonly PairLabel[] = (['client', 'server'] as const).map((role) => ({
+  id: `overflow ${role}`,
+  pair: { role, local: { kind: 'world' }, remote: { kind: 'world' }, port: 0, overflow: true },
+}));
+
+const METHODS = Object.entries(enums.method).reduce<string[]>((names, [name, value]) => {
+  names[value] = name === 'METHOD_OTHER' ? '_OTHER' : name.replace('METHOD_', '');
+  return names;
+}, []);
+
+const FAILURES: readonly (Failure | undefined)[] = Object.entries(enums.failure).reduce<
+  (Failure | undefined)[]
+>((names, [name, value]) => {
+  names[value] = value === 0 ? undefined : (name.replace('FAILURE_', '').toLowerCase() as Failure);
+  return names;
+}, []);
+
+const VERSIONS = Object.entries(enums.http_version).reduce<string[]>((names, [name, value]) => {
+  names[value] = name.replace('HTTP_', '').replace('_', '.');
+  return names;
+}, []);
+
+/** Index of the pair in a `struct http_key`. */
+export const pairIndexOf = (key: Uint8Array): number =>
+  viewOf(key).getUint32(http_key.fields.pair.offset, true);
+
+/** `struct http_key` of a pair that is known. */
+export function decodeSeries(key: Uint8Array, { id, pair }: PairLabel): SeriesLabel {
+  const view = viewOf(key);
+  const { fields } = http_key;
+  const status = view.getUint16(fields.status.offset, true);
+  const afterPair = fields.pair.offset + fields.pair.size;
+  return {
+    id: id + textOf(key.subarray(afterPair)),
+    pairIndex: pairIndexOf(key),
+    pair,
+    method: METHODS[key[fields.method.offset]!] ?? '_OTHER',
+    status: status === 0 ? undefined : status,
+    failure: FAILURES[key[fields.failure.offset]!],
+    version: VERSIONS[key[fields.version.offset]!] ?? '1.1',
+    scheme: key[fields.tls.offset] === 0 ? 'http' : 'https',
+  };
+}
+
+/** The series per role that takes what exceeds the budget. */
+export const overflowSeries = ({ id, pair }: PairLabel): SeriesLabel => ({
+  id,
+  pairIndex: -1,
+  pair,
+  method: '_OTHER',
+  status: undefined,
+  failure: undefined,
+  version: '1.1',
+  scheme: 'http',
+});
+
+const TWO_TO_32 = 2 ** 32;
+
+/**
+ * Sums the stripes of one value: every value is an array of 64-bit counters. Numbers are exact up to 2^53.
+ * `values` are the raw entries of the array, those of an index side by side.
+ */
+export function sumStripes(values: Uint32Array, index: number, stripes: number, into: Float64Array): void {
+  into.fill(0);
+  const words = into.length;
+  let at = index * stripes * words * 2;
+  for (let stripe = 0; stripe < stripes; stripe++) {
+    for (let word = 0; word < words; word++, at += 2) {
+      into[word]! += values[at]! + values[at + 1]! * TWO_TO_32;
+    }
+  }
+}
+
+/** Offsets in 64-bit words. */
+const word = ({ offset }: { readonly offset: number }) => offset / 8;
+export const PAIR_WORDS: number = pair_value.size / 8;
+export const SERIES_WORDS: number = http_value.size / 8;
+const SUM = word(histogram.fields.sum);
+const BUCKETS = word(histogram.fields.bucket);
+const NANOSECONDS = 1e9;
+
+/** A histogram within a value, as far as there are boundaries. */
+function histogramAt(words: Float64Array, at: number, boundaries: number): HistogramCounts {
+  const buckets = words.subarray(at + BUCKETS, at + BUCKETS + boundaries + 1);
+  let count = 0;
+  for (const bucket of buckets) count += bucket;
+  return { sum: words[at + SUM]! / NANOSECONDS, count, buckets };
+}
+
+/** `struct pair_value` */
+export function tcpCounts({ pair }: PairLabel, words: Float64Array, boundaries: number): TcpCounts {
+  const { fields } = pair_value;
+  return {
+    pair,
+    opened: words[word(fields.opened)]!,
+    closed: words[word(fields.closed)]!,
+    reset: words[word(fields.reset)]!,
+    timedOut: words[word(fields.timed_out)]!,
+    refused: words[word(fields.refused)]!,
+    unreachable: words[word(fields.unreachable)]!,
+    cancelled: words[word(fields.cancelled)]!,
+    bytesSent: words[word(fields.bytes_sent)]!,
+    bytesReceived: words[word(fields.bytes_received)]!,
+    retransmits: words[word(fields.retransmits)]!,
+    connect: histogramAt(words, word(fields.connect), boundaries),
+    rtt: histogramAt(words, word(fields.rtt), boundaries),
+  };
+}
+
+/** `struct http_value` */
+export function httpCounts(label: SeriesLabel, words: Float64Array, boundaries: number): HttpCounts {
+  const { pair, method, status, failure, version, scheme } = label;
+  return {
+    pair,
+    method,
+    status,
+    failure,
+    version,
+    scheme,
+    route: undefined,
+    overflow: label.pairIndex < 0,
+    duration: histogramAt(words, word(http_value.fields.duration), boundaries),
+    firstByte: histogramAt(words, word(http_value.fields.first_byte), boundaries),
+  };
+}
+
+/** Sums of nanoseconds, which say no more than their buckets whether something happened, and are less exact. */
+const SUMS = new Set([word(pair_value.fields.connect) + SUM, word(pair_value.fields.rtt) + SUM]);
+
+/** A number that changes with any count of a pair. */
+export function pairActivity(words: Float64Array): number {
+  let total = 0;
+  for (let i = 0; i < words.length; i++) if (!SUMS.has(i)) total += words[i]!;
+  return total;
+}
+
+/** A number that changes with any exchange of a series. */
+export function seriesActivity(words: Float64Array): number {
+  let total = 0;
+  const first = word(http_value.fields.duration) + BUCKETS;
+  for (let i = first; i < first + histogram.fields.bucket.size / 8; i++) total += words[i]!;
+  return total;
+}
+
+const ROLES = Object.entries(ROLE).reduce<(Role | 'unknown')[]>((names, [name, value]) => {
+  if (name !== 'ROLES') names[value] = name.replace('ROLE_', '').toLowerCase() as Role | 'unknown';
+  return names;
+}, []);
+
+/** `LOST_SYNC` is of the subject `sync`; all others begin with theirs. */
+function ledgerNames(entry: string): Pick<LedgerLine, 'subject' | 'outcome'> {
+  if (entry === 'LOST_SYNC') return { subject: 'sync', outcome: 'lost' };
+  const [subject, ...outcome] = entry.toLowerCase().split('_');
+  return { subject: subject!, outcome: outcome.join('_') };
+}
+
+const LEDGER_NAMES = Object.entries(LEDGER)
+  .filter(([name]) => name !== 'LEDGER_ENTRIES')
+  .map(([name, value]) => ({ ...ledgerNames(name), place: value }));
+
+export const LEDGER_WORDS: number = ledger.size / 8;
+
+/** `struct ledger`: all lines of both sides, and of neither what was counted there. */
+export function ledgerLines(words: Float64Array): LedgerLine[] {
+  return ROLES.flatMap((role, row) =>
+    LEDGER_NAMES.map(({ subject, outcome, place }) => ({
+      role,
+      subject,
+      outcome,
+      count: words[row * LEDGER.LEDGER_ENTRIES + place]!,
+    })),
+  ).filter(({ role, count }) => role !== 'unknown' || count > 0);
+}
+
+/**
+ * `struct prefix_key`: an IPv4 prefix lies in ::ffff:0:0/96. Bits beyond the prefix are zero.
+ *
+ * @throws Error if the text is no prefix and no address.
+ */
+export function prefixKey(cidr: string): Uint8Array {
+  const [address, length] = cidr.includes('/') ? ipaddr.parseCIDR(cidr) : [ipaddr.parse(cidr), undefined];
+  const isIPv4 = address instanceof ipaddr.IPv4;
+  const bits = (isIPv4 ? 96 : 0) + (length ?? (isIPv4 ? 32 : 128));
+  const key = new Uint8Array(prefix_key.size);
+  viewOf(key).setUint32(prefix_key.fields.bits.offset, bits, true);
+  const bytes = (isIPv4 ? address.toIPv4MappedAddress() : address).toByteArray();
+  for (const [i, byte] of bytes.entries()) {
+    const kept = Math.min(8, Math.max(0, bits - i * 8));
+    key[prefix_key.fields.address.offset + i] = byte & (0xff << (8 - kept));
+  }
+  return key;
+}

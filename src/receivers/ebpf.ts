@@ -1,0 +1,99 @@
+import {
+  type CountingOptions,
+  DEFAULT_LIMITS,
+  type Limits,
+  type Memory,
+  memoryOf,
+  stripesFor,
+} from '../bpf/counting.js';
+import { FEATURES, probeFeatures } from '../bpf/features.js';
+import { acquire } from '../bpf/instance.js';
+import { libbpf } from '../bpf/libbpf.js';
+import { shippedObject } from '../bpf/object.js';
+import { MeshtapError } from '../errors.js';
+import { Sweeper } from './ebpf-sweep.js';
+import type { Prefix, Receiver, ReceiverContext, RunningReceiver } from './receiver.js';
+
+export interface EbpfOptions {
+  /** The cgroup-v2 directory to watch, with all below it. */
+  cgroup: string;
+  /** Name under which maps and programs are pinned: they count on without this process. @default none */
+  instance?: string;
+  /** Pin nothing, whatever `instance` says. @default true without `instance` */
+  ephemeral?: boolean;
+  /** Forget what was counted before. @default false */
+  fresh?: boolean;
+  /** How many entries there may be. @default 2048 pairs, 8192 series, 1024 early segments */
+  limits?: Partial<Limits>;
+  /** A series without traffic for so long makes room for others, milliseconds. @default 3600000, an hour */
+  idleAfter?: number;
+}
+
+/** What the running receiver does besides what all do. */
+export interface RunningEbpf extends RunningReceiver {
+  setPrefixes(prefixes: readonly Prefix[]): void;
+}
+
+const HOUR = 3_600_000;
+const NANOSECONDS = 1e9;
+
+/** Kernel memory that `ebpf` with these limits takes at most on this machine, bytes. Needs libbpf. */
+export const ebpfMemory = (limits: Partial<Limits> = {}): Memory =>
+  memoryOf({ ...DEFAULT_LIMITS, ...limits }, stripesFor(libbpf().libbpf_num_possible_cpus()));
+
+/**
+ * Counts what this machine's kernel sees of a cgroup's connections. Needs root, libbpf and Linux 5.10.
+ *
+ * Starting rejects with `NOT_ROOT`, `LIBBPF_MISSING`, `NOT_SUPPORTED`, `VERIFIER_REFUSED`, `CGROUP_INVALID`,
+ * `INSTANCE_BUSY`, `BPFFS_MISSING` or `OBJECT_MISSING`.
+ */
+export function ebpf({
+  cgroup,
+  instance,
+  ephemeral = instance === undefined,
+  fresh = false,
+  limits,
+  idleAfter = HOUR,
+}: EbpfOptions): Receiver & { start(context: ReceiverContext): Promise<RunningEbpf> } {
+  return {
+    name: 'ebpf',
+    async start({ log, boundaries, signal }) {
+      signal.throwIfAborted();
+      const counting: CountingOptions = {
+        boundaries: boundaries.map((seconds) => BigInt(Math.round(seconds * NANOSECONDS))),
+        limits: { ...DEFAULT_LIMITS, ...limits },
+        stripes: stripesFor(libbpf().libbpf_num_possible_cpus()),
+      };
+      const acquired = orNotSupported(() =>
+        acquire({
+          ...counting,
+          object: shippedObject('meshtap'),
+          cgroup,
+          instance: ephemeral ? undefined : instance,
+          fresh,
+          trace: (step) => log.debug({ cgroup, instance }, step),
+        }),
+      );
+      for (const sentence of acquired.lost) log.warn(sentence);
+      return new Sweeper(acquired, { ...counting, idleAfter });
+    },
+  };
+}
+
+/** A refusal by a kernel that lacks what meshtap needs says what that is. */
+function orNotSupported<T>(start: () => T): T {
+  try {
+    return start();
+  } catch (cause) {
+    if (!(cause instanceof MeshtapError) || !['VERIFIER_REFUSED', 'BPF_FAILED'].includes(cause.code))
+      throw cause;
+    const missing = probeFeatures(FEATURES.filter((feature) => feature.required))
+      .filter((feature) => feature.state === 'not supported')
+      .map((feature) => `${feature.name} (Linux ${feature.since})`);
+    if (missing.length === 0) throw cause;
+    throw new MeshtapError('NOT_SUPPORTED', `this kernel has no ${missing.join(', no ')}`, {
+      hint: 'meshtap needs Linux 5.10 or later',
+      cause,
+    });
+  }
+}
