@@ -139,7 +139,7 @@ struct control {
 	__u32 reserved;
 };
 
-/* Every enum above. A constant of this type in the object brings them into its BTF. */
+/* Every enum above: the variable brings them into the object's BTF. */
 struct wire_enums {
 	enum slot slot;
 	enum role role;
@@ -150,5 +150,8 @@ struct wire_enums {
 	enum ledger_entry ledger_entry;
 	enum prefix_verdict prefix_verdict;
 };
+#ifdef __bpf__
+const struct wire_enums *unused_wire_enums __attribute__((unused));
+#endif
 
 #endif
