@@ -1,0 +1,22 @@
+/**
+ * meshtap inside of your own program, served by the stock exporter of OpenTelemetry.
+ *
+ *     npx tsx examples/embed.ts /sys/fs/cgroup/system.slice
+ *
+ * Then `curl localhost:9464/metrics` shows, for each pair of services and status:
+ *
+ *     http_server_request_duration_count{source_service="curl",destination_service="nginx",...} 3
+ */
+import { PrometheusExporter } from '@opentelemetry/exporter-prometheus';
+import { MeterProvider } from '@opentelemetry/sdk-metrics';
+import { createAgent } from 'meshtap';
+import { ebpf } from 'meshtap/receivers';
+
+const agent = await createAgent({ receivers: [ebpf({ cgroup: process.argv[2] ?? '/sys/fs/cgroup' })] });
+const reader = new PrometheusExporter({ host: '127.0.0.1', metricProducers: [agent.producer] });
+const provider = new MeterProvider({ readers: [reader] });
+
+process.once('SIGINT', async () => {
+  await provider.shutdown();
+  await agent[Symbol.asyncDispose]();
+});

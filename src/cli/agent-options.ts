@@ -1,0 +1,76 @@
+import { hostname } from 'node:os';
+import type { Logger } from 'pino';
+import type { AgentOptions } from '../agent.js';
+import type { Config } from '../config/schema.js';
+import type { Exporter } from '../exporters/exporter.js';
+import { prometheus } from '../exporters/prometheus.js';
+import { cgroup } from '../identity/cgroup.js';
+import { cgroupMount } from '../identity/cgroup-mount.js';
+import { local } from '../identity/local.js';
+import { staticTable } from '../identity/static.js';
+import { agentProcess } from '../metrics/self.js';
+import { ebpf } from '../receivers/ebpf.js';
+
+/** How an agent is run, beside its configuration. */
+export interface RunOptions {
+  /** Pin nothing: all ends with the process. */
+  ephemeral?: boolean;
+  /** Begin with counts of zero. */
+  fresh?: boolean;
+}
+
+/** The agent that a configuration describes. */
+export async function agentOptions(
+  config: Config,
+  run: RunOptions,
+  log: Logger,
+  signal?: AbortSignal,
+): Promise<AgentOptions> {
+  const watched = watchedCgroup(config);
+  const { identity, limits, instance, idleAfter } = config;
+  const { identities, ...budgets } = limits;
+  return {
+    receivers: [ebpf({ cgroup: watched, instance, limits: budgets, idleAfter, ...run })],
+    resolvers: [
+      staticTable({
+        entries: identity.static,
+        ...(identity.addresses && { addresses: identity.addresses }),
+      }),
+      cgroup({ watched, ...identity.cgroup }),
+      ...(identity.local ? [local({ watched })] : []),
+    ],
+    exporters: await exportersOf(config),
+    dialects: config.dialects,
+    boundaries: config.boundaries,
+    identities,
+    resource: { 'service.instance.id': `${hostname()}/${instance}`, ...config.resource },
+    self: agentProcess,
+    log,
+    ...(signal && { signal }),
+  };
+}
+
+/** The directory to attach to: the whole machine, if nothing is said. */
+export const watchedCgroup = (config: Pick<Config, 'cgroup'>): string => config.cgroup ?? cgroupMount();
+
+/** Clients of OpenTelemetry are large: each is loaded only if it is asked for. */
+async function exportersOf({ exporters }: Config): Promise<Exporter[]> {
+  const { prometheus: own, otelPrometheus: stock, otlp } = exporters;
+  const all: Exporter[] = [];
+  if (own) {
+    const { listen, ...rest } = own;
+    all.push(prometheus({ ...listen, ...rest }));
+  }
+  if (stock) {
+    const { otelPrometheus } = await import('../exporters/otel-prometheus.js');
+    all.push(otelPrometheus(stock.listen));
+  }
+  if (otlp?.protocol === 'grpc') {
+    const { otlpGrpc } = await import('../exporters/otlp-grpc.js');
+    all.push(otlpGrpc(otlp));
+  } else if (otlp) {
+    const { otlpHttp } = await import('../exporters/otlp-http.js');
+    all.push(otlpHttp(otlp));
+  }
+  return all;
+}

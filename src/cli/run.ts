@@ -1,0 +1,64 @@
+import { once } from 'node:events';
+import type { Logger } from 'pino';
+import { type Agent, createAgent } from '../agent.js';
+import type { Config } from '../config/schema.js';
+import { VERSION } from '../metrics/version.js';
+import { agentOptions, type RunOptions, watchedCgroup } from './agent-options.js';
+import { createLog } from './log.js';
+import { serveStatus } from './status-socket.js';
+
+/** Aborts at SIGINT, SIGTERM or SIGHUP, with the signal's name as the reason. A second one is not waited for. */
+export function untilSignal(): AbortSignal {
+  const stop = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stop.abort(name));
+  return stop.signal;
+}
+
+/** `meshtap run`: until a signal comes. */
+export async function run(config: Config, options: RunOptions): Promise<void> {
+  const signal = untilSignal();
+  const log = createLog(config.log);
+  const { instance } = config;
+  try {
+    await using agent = await createAgent(await agentOptions(config, options, log, signal));
+    await using _status = await statusServer(agent, config, options, log);
+    const { exporters } = await agent.status();
+    log.info({ cgroup: watchedCgroup(config), instance, exporters }, 'counting');
+    if (!signal.aborted) await once(signal, 'abort');
+  } catch (error) {
+    // A signal during the start is an end like any other.
+    if (!signal.aborted || error !== signal.reason) throw error;
+  }
+  const detach = `meshtap detach --instance ${instance}`;
+  if (options.ephemeral) log.info({ signal: signal.reason }, 'stopped');
+  else log.info({ signal: signal.reason, instance }, `stopped; the kernel goes on counting until: ${detach}`);
+}
+
+/** Tells `meshtap status` how the agent is. Where there is no /run to do it in, that is missing and nothing else. */
+export async function statusServer(
+  agent: Agent,
+  config: Config,
+  { ephemeral = false }: RunOptions,
+  log: Logger,
+): Promise<AsyncDisposable> {
+  const { instance } = config;
+  const since = Date.now();
+  const cgroup = watchedCgroup(config);
+  // Any number of agents that pin nothing may share a name.
+  const name = ephemeral ? `${instance}-${process.pid}` : instance;
+  try {
+    return await serveStatus(name, async () => ({
+      ...(await agent.status()),
+      instance,
+      cgroup,
+      pinned: !ephemeral,
+      version: VERSION,
+      pid: process.pid,
+      since,
+      memory: process.memoryUsage.rss(),
+    }));
+  } catch (error) {
+    log.warn({ err: error }, 'meshtap status will not see this agent');
+    return { [Symbol.asyncDispose]: async () => {} };
+  }
+}
