@@ -1,111 +1,198 @@
 /**
- * Keeps what was counted under a name under that name.
+ * Keeps what was counted under a name under that name, so that no point ever goes backwards.
  *
  * Names change while counts go on: an unknown address gets a name, an address passes to another service, a dead
  * one's name is forgotten. If a pair took its whole history along to its new name, the point it leaves would go
  * backwards wherever another pair shares its labels, which Prometheus takes for a restart and adds the rest of the
  * point once more to every rate; and the next owner of an address would inherit the numbers of the last. So a pair's
- * history stays where it was reported, and only what is counted from then on goes to the new name: no point ever
- * goes backwards, the sum over all points is what was counted, and nothing is counted twice.
+ * history stays where it was reported, and only what is counted from then on goes to the new name.
  *
- * It relies on what receivers promise: what one sweep has, later sweeps have too, and never less of it.
+ * Rows leave: a receiver makes room by giving up what was idle, and goes on from where it was if that comes back.
+ * The last counts of what left are reported on, or a point shared with others would go backwards here too. Should a
+ * receiver have forgotten and count from zero again, the new counts are added to the old.
  *
- * This is kept in memory. After a restart of the agent, history goes by the names of that moment.
+ * So the sum over all points is what was counted, and nothing is counted twice. This is kept in memory: after a
+ * restart of the agent, history goes by the names of that moment.
  *
  * @module
  */
 
 import type { Identity } from '../identity/identity.js';
-import type { HistogramCounts, HttpCounts, Pair, TcpCounts } from '../receivers/counts.js';
+import type { Endpoint, HistogramCounts, HttpCounts, Pair, TcpCounts } from '../receivers/counts.js';
 import type { Ends, Row, Snapshot } from './model.js';
 
-/** Rows kept for names that no pair has any more; what comes beyond goes to the overflow series. */
-const LIMIT = 20_000;
+/**
+ * Rows kept of what left. Beyond, the names that left first are forgotten, all points of theirs at once: a point that
+ * is not there does not go backwards.
+ */
+const LIMIT = 10_000;
 
 type Counted = HttpCounts | TcpCounts;
 
-interface Known {
-  /** As it was called in the last snapshot. */
-  ends: Ends;
-  /** What of its counts belongs to earlier names, by series. */
-  before?: Map<string, Counted>;
-}
-
+/** Applied to every snapshot that is reported, in order. */
 export class Attribution {
-  readonly #pairs = new WeakMap<Pair, Known>();
-  readonly #requests = new Rows(http);
-  readonly #connections = new Rows(tcp);
+  readonly #requests: History<HttpCounts>;
+  readonly #connections: History<TcpCounts>;
 
-  /** The snapshot as it may be reported. To be called with every snapshot that is, in order. */
+  constructor({ limit = LIMIT }: { limit?: number } = {}) {
+    this.#requests = new History(HTTP, limit);
+    this.#connections = new History(TCP, limit);
+  }
+
+  /** The snapshot as it may be reported. */
   settle(snapshot: Snapshot): Snapshot {
-    const renamed = this.#renamed(snapshot);
     return {
       ...snapshot,
-      requests: this.#settled(snapshot.requests, renamed, this.#requests, seriesKey),
-      connections: this.#settled(snapshot.connections, renamed, this.#connections, () => 'tcp'),
+      requests: this.#requests.settle(snapshot.requests),
+      connections: this.#connections.settle(snapshot.connections),
     };
-  }
-
-  /** Pairs that are called otherwise than in the last snapshot, and how they were called then. */
-  #renamed(snapshot: Snapshot): Map<Pair, Ends> {
-    const renamed = new Map<Pair, Ends>();
-    for (const { ends } of [...snapshot.requests, ...snapshot.connections]) {
-      const known = this.#pairs.get(ends.pair);
-      if (!known) this.#pairs.set(ends.pair, { ends });
-      else if (known.ends !== ends) {
-        if (!ends.overflow && !sameNames(known.ends, ends)) renamed.set(ends.pair, known.ends);
-        known.ends = ends;
-      }
-    }
-    return renamed;
-  }
-
-  #settled<C extends Counted>(
-    rows: readonly Row<C>[],
-    renamed: ReadonlyMap<Pair, Ends>,
-    left: Rows<C>,
-    seriesOf: (counts: C) => string,
-  ): Row<C>[] {
-    const settled = rows.map(({ ends, counts }) => {
-      const known = this.#pairs.get(ends.pair)!;
-      const was = renamed.get(ends.pair);
-      if (!was && !known.before) return { ends, counts };
-      const series = seriesOf(counts);
-      const before = known.before?.get(series) as C | undefined;
-      if (!was) return { ends, counts: before ? left.combine(counts, before, minus) : counts };
-      left.add(was, series, before ? left.combine(counts, before, minus) : counts);
-      known.before ??= new Map();
-      known.before.set(series, counts);
-      return { ends, counts: left.combine(counts, counts, minus) };
-    });
-    return [...settled, ...left.all()];
   }
 }
 
-/** Rows by name: what no pair of that name counts any more. */
-class Rows<C extends Counted> {
-  readonly #rows = new Map<string, Row<C>>();
-  readonly combine: (a: C, b: C, operator: Operator) => C;
+/** What is known of one series of a pair. */
+interface Entry<C> {
+  counts: C;
+  /** What of it belongs to earlier names. */
+  before?: C;
+}
 
-  constructor(combine: (a: C, b: C, operator: Operator) => C) {
-    this.combine = combine;
+interface PairHistory<C> {
+  /** As it was called when it was seen last. */
+  ends: Ends;
+  readonly entries: Map<string, Entry<C>>;
+}
+
+/** How one kind of counts is told apart and calculated with. */
+interface Arithmetic<C> {
+  series(counts: C): string;
+  /** Grows whenever something is counted. */
+  size(counts: C): number;
+  combine(a: C, b: C, operator: Operator): C;
+}
+
+class History<C extends Counted> {
+  readonly #arithmetic: Arithmetic<C>;
+  readonly #limit: number;
+  readonly #pairs = new Map<Pair, PairHistory<C>>();
+  /** Pairs that left, by what they were: they come back as other objects. */
+  readonly #gone = new Map<string, PairHistory<C>>();
+  /** What no entry holds any more, by name and series. */
+  readonly #left = new Map<string, Row<C>>();
+
+  constructor(arithmetic: Arithmetic<C>, limit: number) {
+    this.#arithmetic = arithmetic;
+    this.#limit = limit;
   }
 
-  add(ends: Ends, series: string, counts: C): void {
-    const { role, port, source, destination } = ends;
-    let key = JSON.stringify([role, port, source, destination, series]);
-    let row = { ends, counts };
-    if (!this.#rows.has(key) && this.#rows.size >= LIMIT) {
-      key = `overflow ${role}`;
-      row = { ends: { ...ends, overflow: true }, counts };
+  settle(rows: readonly Row<C>[]): Row<C>[] {
+    this.#part(new Set(rows.map(({ ends }) => ends.pair)));
+    for (const row of rows) this.#take(row, this.#historyOf(row.ends));
+    this.#forget();
+    return [...this.#rows(this.#pairs), ...this.#rows(this.#gone), ...this.#left.values()];
+  }
+
+  /** From pairs that are not among these. */
+  #part(here: ReadonlySet<Pair>): void {
+    for (const [pair, history] of this.#pairs) {
+      if (here.has(pair)) continue;
+      this.#pairs.delete(pair);
+      const key = keyOf(pair);
+      // Two receivers may watch one pair. Only one of the two can be told to have come back.
+      const other = this.#gone.get(key);
+      for (const [series, entry] of other?.entries ?? []) this.#leave(other!.ends, series, this.#own(entry));
+      this.#gone.set(key, history);
     }
-    const there = this.#rows.get(key);
-    this.#rows.set(key, there ? { ...there, counts: this.combine(there.counts, counts, plus) } : row);
   }
 
-  all(): Iterable<Row<C>> {
-    return this.#rows.values();
+  /** Of the pair of these ends; what it has counted under other names has left when this returns. */
+  #historyOf(ends: Ends): PairHistory<C> {
+    const { pair } = ends;
+    let history = this.#pairs.get(pair);
+    if (!history) {
+      const key = keyOf(pair);
+      history = this.#gone.get(key) ?? { ends, entries: new Map() };
+      this.#gone.delete(key);
+      this.#pairs.set(pair, history);
+    }
+    if (history.ends !== ends) {
+      const was = history.ends;
+      history.ends = ends;
+      if (!ends.overflow && !sameNames(was, ends)) this.#rename(history, was);
+    }
+    return history;
   }
+
+  #rename({ entries }: PairHistory<C>, was: Ends): void {
+    for (const [series, entry] of entries) {
+      this.#leave(was, series, this.#own(entry));
+      entry.before = entry.counts;
+    }
+  }
+
+  #take({ ends, counts }: Row<C>, { entries }: PairHistory<C>): void {
+    const { series, size } = this.#arithmetic;
+    const key = series(counts);
+    const entry = entries.get(key);
+    if (!entry) entries.set(key, { counts });
+    else if (size(counts) >= size(entry.counts)) entry.counts = counts;
+    else {
+      this.#leave(ends, key, this.#own(entry));
+      entries.set(key, { counts });
+    }
+  }
+
+  #own({ counts, before }: Entry<C>): C {
+    return before ? this.#arithmetic.combine(counts, before, minus) : counts;
+  }
+
+  #leave(ends: Ends, series: string, counts: C): void {
+    const key = `${nameOf(ends)} ${ends.port} ${series}`;
+    const there = this.#left.get(key);
+    this.#left.set(key, {
+      ends,
+      counts: there ? this.#arithmetic.combine(there.counts, counts, plus) : counts,
+    });
+  }
+
+  *#rows(pairs: ReadonlyMap<unknown, PairHistory<C>>): Generator<Row<C>> {
+    for (const { ends, entries } of pairs.values())
+      for (const entry of entries.values()) yield { ends, counts: this.#own(entry) };
+  }
+
+  #forget(): void {
+    let excess = this.#left.size - this.#limit;
+    for (const { entries } of this.#gone.values()) excess += entries.size;
+    if (excess <= 0) return;
+    const live = new Set([...this.#pairs.values()].map(({ ends }) => nameOf(ends)));
+    const forgotten = new Set<string>();
+    for (const { ends, entries } of this.#gone.values()) {
+      if (excess <= 0) break;
+      if (live.has(nameOf(ends))) continue;
+      forgotten.add(nameOf(ends));
+      excess -= entries.size;
+    }
+    for (const { ends } of this.#left.values()) {
+      if (excess <= 0) break;
+      if (live.has(nameOf(ends)) || forgotten.has(nameOf(ends))) continue;
+      forgotten.add(nameOf(ends));
+      excess--;
+    }
+    for (const [key, { ends }] of this.#gone) if (forgotten.has(nameOf(ends))) this.#gone.delete(key);
+    for (const [key, { ends }] of this.#left) if (forgotten.has(nameOf(ends))) this.#left.delete(key);
+  }
+}
+
+function keyOf({ role, local, remote, port }: Pair): string {
+  return JSON.stringify([role, port, endOf(local), endOf(remote)]);
+}
+
+function endOf(end: Endpoint): unknown {
+  return end.kind === 'cgroup' ? [end.kind, String(end.cgroup)] : end;
+}
+
+/** What the coarsest dialect can tell apart: points of other names have nothing to do with each other. */
+function nameOf({ role, source, destination }: Ends): string {
+  return JSON.stringify([role, source, destination]);
 }
 
 function sameNames(a: Ends, b: Ends): boolean {
@@ -116,25 +203,27 @@ function sameIdentity(a: Identity, b: Identity): boolean {
   return a === b || JSON.stringify(a) === JSON.stringify(b);
 }
 
-function seriesKey({ method, status, failure, version, scheme, route }: HttpCounts): string {
-  return JSON.stringify([method, status, failure, version, scheme, route]);
-}
-
 type Operator = (a: number, b: number) => number;
 const plus: Operator = (a, b) => a + b;
 // Sums of nanoseconds turned to seconds do not always subtract to a clean zero.
 const minus: Operator = (a, b) => Math.max(0, a - b);
 
-function http(a: HttpCounts, b: HttpCounts, operator: Operator): HttpCounts {
-  return {
+const HTTP: Arithmetic<HttpCounts> = {
+  series: ({ method, status, failure, version, scheme, route }) =>
+    JSON.stringify([method, status, failure, version, scheme, route]),
+  size: ({ duration }) => duration.count,
+  combine: (a, b, operator) => ({
     ...a,
     duration: histogram(a.duration, b.duration, operator),
     firstByte: histogram(a.firstByte, b.firstByte, operator),
-  };
-}
+  }),
+};
 
-function tcp(a: TcpCounts, b: TcpCounts, operator: Operator): TcpCounts {
-  return {
+const TCP: Arithmetic<TcpCounts> = {
+  series: () => 'tcp',
+  size: ({ pair, connect, rtt, ...numbers }) =>
+    Object.values(numbers).reduce((sum, n) => sum + n, connect.count + rtt.count),
+  combine: (a, b, operator) => ({
     pair: a.pair,
     opened: operator(a.opened, b.opened),
     closed: operator(a.closed, b.closed),
@@ -148,8 +237,8 @@ function tcp(a: TcpCounts, b: TcpCounts, operator: Operator): TcpCounts {
     retransmits: operator(a.retransmits, b.retransmits),
     connect: histogram(a.connect, b.connect, operator),
     rtt: histogram(a.rtt, b.rtt, operator),
-  };
-}
+  }),
+};
 
 function histogram(a: HistogramCounts, b: HistogramCounts, operator: Operator): HistogramCounts {
   return {
