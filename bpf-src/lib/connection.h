@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What is known of one socket. It lives and dies with the socket. */
+#ifndef MESHTAP_CONNECTION_H
+#define MESHTAP_CONNECTION_H
+
+#include "lib/maps.h"
+
+#define OUTSTANDING 32 /* requests kept per connection; a power of two */
+
+enum direction { IN, OUT };
+
+enum protocol {
+	UNCLASSIFIED,
+	HTTP1,
+	OPAQUE, /* not HTTP, or no longer, or lost for good: bytes are counted, content is not looked at */
+};
+
+/* What the parser of one direction expects next. */
+enum phase {
+	UNSYNCED,   /* a segment that begins with a request */
+	START,	    /* the first line of a message */
+	HEAD,	    /* the end of the line it is in */
+	LINE,	    /* a header line, from its first byte */
+	BODY,	    /* the end of the body */
+	CHUNK_SIZE,
+	CHUNK_DATA, /* the end of the chunk and its line end */
+	TRAILER,    /* a trailer line, from its first byte */
+	TRAILER_REST,
+	UNTIL_CLOSE,
+};
+
+/* One direction. Positions are sequence numbers widened to 64 bits. */
+struct stream {
+	__u64 top;    /* after the highest byte seen */
+	__u64 next;   /* the byte the parser wants */
+	__u64 fin;    /* position of FIN, 0 = none yet */
+	__u64 began;  /* ns: when the first byte of the message passed, 0 = between messages */
+	__u64 length; /* Content-Length, if has_length */
+	__u64 last;   /* the eight bytes before the place where a first line was left */
+	__u64 now;    /* ns: time of the bytes under the parser */
+	/* the bytes under the parser: carried over from before, then the segment's */
+	__u32 at, end, base;
+	__u32 era; /* of the connection, when this direction last looked */
+	__u16 status;
+	__u8 phase;
+	__u8 method;
+	__u8 version;
+	__u8 first_line;
+	__u8 has_length;
+	__u8 chunked;
+	__u8 carried; /* bytes held over from the segment before */
+	__u8 from_early;
+	__u8 pad[2];
+	__u32 early_seq; /* the piece under the parser, if from_early */
+};
+
+struct connection {
+	struct bpf_spin_lock lock; /* guards gate and the list of early pieces; no helper runs under it */
+	__u32 gate;
+	__u64 cgroup;
+	__u8 local_address[16], remote_address[16];
+	__u16 local_port, remote_port; /* host byte order */
+	__u8 role, protocol;
+
+	/* one byte each: both directions set them without a lock */
+	__u8 joined;	   /* was open before its first packet was seen: no sock_ops callback tells of its end */
+	__u8 established;
+	__u8 settled;	   /* the pair is known, what happened before is counted */
+	__u8 counted_http; /* has spoken HTTP/1 */
+	__u8 pipelined;	   /* more than one request was outstanding at some time */
+	__u8 finished_in, finished_out, reset, released;
+	__u8 ending, ended;
+	__u8 synced;
+	__u8 early;	   /* pieces kept */
+	__u64 tuple; /* hash of the four above */
+	__u32 active_isn, passive_isn; /* first sequence number of each side's data: the same at both ends */
+	__u64 connecting_at, connect_ns, established_at;
+
+	/* indices of its series, valid for one epoch */
+	__u32 epoch, pair, series;
+	__u64 series_tag;
+	__u64 peer_cgroup;
+
+	/* not yet counted, because the pair is not known yet */
+	__u64 unsettled_sent, unsettled_received;
+	__u32 received_to, retransmits;
+	__u64 sampled_at;
+
+	__u32 era, void_before;
+	__u32 asked, answered;		   /* requests put into and taken out of the ring */
+	__u32 untracked, untracked_answered; /* those that found it full */
+	__u64 outstanding[OUTSTANDING];	   /* when each began, ns; lowest byte: method and version */
+	struct stream stream[2];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct connection);
+} connections SEC(".maps");
+
+/*
+ * The two ends of a connection on one machine find each other by the sequence numbers of their handshake, which
+ * both know, which no one else has, and which survive address translation and network namespaces.
+ */
+struct handshake_key {
+	__u32 active_isn, passive_isn;
+};
+
+struct handshake {
+	__u64 active_cgroup, passive_cgroup;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct handshake_key);
+	__type(value, struct handshake);
+} handshakes SEC(".maps");
+
+static __always_inline __u64 position(const struct stream *s, __u32 seq)
+{
+	return s->top + (__s32)(seq - (__u32)s->top);
+}
+
+/* Full sockets only: neither listeners' requests nor TIME_WAIT have any. */
+static __always_inline struct connection *connection_of(struct bpf_sock *sk)
+{
+	return sk ? bpf_sk_storage_get(&connections, sk, 0, 0) : 0;
+}
+
+#endif

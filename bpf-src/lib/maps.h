@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Everything that outlives a packet, but for the state of single sockets (connection.h). */
+#ifndef MESHTAP_MAPS_H
+#define MESHTAP_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include "wire/counts.h"
+
+/* Set by user space before load. */
+const volatile __u64 boundaries[32] = {}; /* ns, ascending, inclusive, padded with the largest value */
+const volatile __u32 stripes_mask = 0;	  /* stripes - 1, a power of two less one */
+
+/*
+ * Array values lie once per stripe at index * stripes + stripe. Plain arrays and atomic adds, because a per-CPU
+ * value is no protection here: a softirq may run these programs in the middle of a run for a sending process, and
+ * on a preemptible kernel so may another process. Sixteen bytes of stripes cost less than per-CPU copies, too.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct pair_key);
+	__type(value, __u32);
+} pairs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2048);
+	__type(key, __u32);
+	__type(value, struct pair_value);
+} pair_values SEC(".maps");
+
+/* Indices that are free to take. A queue, because 5.10 has no atomic operation that returns a value. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 2048);
+	__type(value, __u32);
+} free_pairs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct http_key);
+	__type(value, __u32);
+} http_series SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct http_value);
+} http_values SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 8192);
+	__type(value, __u32);
+} free_series SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, struct ledger);
+} ledgers SEC(".maps");
+
+/* What user space makes of an address: a prefix_verdict or the id of an identity. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_key);
+	__type(value, __u32);
+} prefixes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct control);
+} control SEC(".maps");
+
+static __always_inline __u32 stripe_of(__u32 index)
+{
+	return index * (stripes_mask + 1) + (bpf_get_smp_processor_id() & stripes_mask);
+}
+
+static __always_inline void add(__u64 *counter, __u64 n)
+{
+	__sync_fetch_and_add(counter, n);
+}
+
+/* Say in the ledger what became of something. */
+static __always_inline void note(__u32 role, enum ledger_entry entry, __u64 n)
+{
+	__u32 stripe = bpf_get_smp_processor_id() & stripes_mask;
+	struct ledger *ledger = bpf_map_lookup_elem(&ledgers, &stripe);
+
+	if (ledger && role < ROLES)
+		add(&ledger->count[role][entry], n);
+}
+
+/* The bucket whose boundary is the first not below ns. Five halvings of 32; the padding stops the search. */
+static __always_inline __u32 bucket_of(__u64 ns)
+{
+	__u32 i = 0;
+
+#pragma unroll
+	for (__u32 half = 16; half; half >>= 1)
+		if (boundaries[(i + half - 1) & 31] < ns)
+			i += half;
+	return i;
+}
+
+static __always_inline void observe(struct histogram *histogram, __u64 ns)
+{
+	__u32 bucket = bucket_of(ns);
+
+	if (bucket >= BUCKETS)
+		bucket = BUCKETS - 1;
+	asm volatile("" : "+r"(bucket));
+	if (bucket >= BUCKETS) /* again, for the verifier: the compiler may have kept the bound in another register */
+		return;
+	add(&histogram->sum, ns);
+	add(&histogram->bucket[bucket], 1);
+}
+
+#endif

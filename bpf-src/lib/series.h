@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* From a connection and an outcome to the counters they belong to. */
+#ifndef MESHTAP_SERIES_H
+#define MESHTAP_SERIES_H
+
+#include "lib/connection.h"
+
+static __always_inline __u32 current_epoch(void)
+{
+	__u32 zero = 0;
+	struct control *c = bpf_map_lookup_elem(&control, &zero);
+
+	return c ? c->epoch : 0;
+}
+
+/* An index for a new key, or that of whoever was faster. 0 or 1: the budget is spent. */
+#define TAKE_INDEX(map, free, key, overflow)                                                                      \
+	({                                                                                                        \
+		__u32 *found = bpf_map_lookup_elem(&map, key), fresh = 0, index = overflow;                       \
+		if (found) {                                                                                      \
+			index = *found;                                                                           \
+		} else if (!bpf_map_pop_elem(&free, &fresh)) {                                                    \
+			if (!bpf_map_update_elem(&map, key, &fresh, BPF_NOEXIST)) {                               \
+				index = fresh;                                                                    \
+			} else {                                                                                  \
+				bpf_map_push_elem(&free, &fresh, 0);                                              \
+				found = bpf_map_lookup_elem(&map, key);                                           \
+				if (found)                                                                        \
+					index = *found;                                                           \
+			}                                                                                         \
+		}                                                                                                 \
+		index;                                                                                            \
+	})
+
+static __always_inline __u32 overflow_of(__u8 role)
+{
+	return role == ROLE_CLIENT ? OVERFLOW_CLIENT : OVERFLOW_SERVER;
+}
+
+/* What stands for the remote end in the key: its cgroup, a prefix known to user space, or its address. */
+static __always_inline void name_peer(struct connection *c, struct pair_key *key)
+{
+	struct prefix_key address = { .bits = 128 };
+	__u32 *verdict;
+
+	if (c->peer_cgroup) {
+		key->peer_kind = PEER_CGROUP;
+		*(__u64 *)key->peer = c->peer_cgroup;
+		return;
+	}
+	__builtin_memcpy(address.address, c->remote_address, 16);
+	verdict = bpf_map_lookup_elem(&prefixes, &address);
+	if (verdict && *verdict == PREFIX_WORLD) {
+		key->peer_kind = PEER_WORLD;
+	} else if (verdict && *verdict >= FIRST_PREFIX) {
+		key->peer_kind = PEER_PREFIX;
+		*(__u32 *)key->peer = *verdict;
+	} else {
+		key->peer_kind = PEER_ADDRESS;
+		__builtin_memcpy(key->peer, c->remote_address, 16);
+	}
+}
+
+static __noinline int find_pair(struct connection *c)
+{
+	struct pair_key key = {};
+
+	if (!c)
+		return 0;
+	key.cgroup = c->cgroup;
+	key.role = c->role;
+	key.port = c->role == ROLE_CLIENT ? c->remote_port : c->local_port;
+	name_peer(c, &key);
+	c->epoch = current_epoch();
+	c->series_tag = ~0ull;
+	c->pair = TAKE_INDEX(pairs, free_pairs, &key, overflow_of(c->role));
+	if (c->pair < FIRST_INDEX)
+		note(c->role, PAIRS_OVERFLOWED, 1);
+	return 0;
+}
+
+static __always_inline struct pair_value *pair_value_of(struct connection *c)
+{
+	__u32 slot;
+
+	if (c->epoch != current_epoch())
+		find_pair(c);
+	slot = stripe_of(c->pair);
+	return bpf_map_lookup_elem(&pair_values, &slot);
+}
+
+/* The same exchange comes again and again on a connection: its index is kept, for one epoch. */
+static __noinline int find_series(struct connection *c, __u64 tag)
+{
+	struct http_key key = {};
+
+	if (!c)
+		return 0;
+	key.pair = c->pair;
+	key.status = tag & 0xffff;
+	key.method = tag >> 16;
+	key.version = tag >> 24;
+	key.failure = tag >> 32;
+	c->series = c->pair < FIRST_INDEX ? overflow_of(c->role) :
+					    TAKE_INDEX(http_series, free_series, &key, overflow_of(c->role));
+	c->series_tag = tag;
+	return 0;
+}
+
+/* One exchange is over: first_byte_ns is 0 where no answer began. */
+static __always_inline void measure(struct connection *c, __u8 method, __u8 version, __u16 status, __u8 failure,
+				    __u64 duration_ns, __u64 first_byte_ns)
+{
+	__u32 slot, epoch = current_epoch();
+	__u64 tag = status | (__u64)method << 16 | (__u64)version << 24 | (__u64)failure << 32 | (__u64)epoch << 40;
+	struct http_value *value;
+
+	if (c->epoch != epoch)
+		find_pair(c);
+	if (c->series_tag != tag)
+		find_series(c, tag);
+	if (c->series < FIRST_INDEX)
+		note(c->role, SERIES_OVERFLOWED, 1);
+	slot = stripe_of(c->series);
+	value = bpf_map_lookup_elem(&http_values, &slot);
+	if (!value)
+		return;
+	observe(&value->duration, duration_ns);
+	if (first_byte_ns)
+		observe(&value->first_byte, first_byte_ns);
+	note(c->role, status ? REQUESTS_ANSWERED : REQUESTS_FAILED, 1);
+}
+
+#endif
