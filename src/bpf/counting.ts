@@ -88,14 +88,14 @@ export interface Memory {
  * What the maps take at most, by the kernel's own sizes (kernel/bpf/{arraymap,hashtab,queue_stack_maps,lpm_trie}.c
  * and bpf_local_storage.c): arrays and hashes when they are created, the trie as it grows.
  */
-export function memoryOf(limits: Limits, stripes: number): Memory {
-  const sizes: Partial<Record<string, number>> = capacities(limits, stripes);
+export function memoryOf(limits: Limits, cpus: number): Memory {
+  const sizes: Partial<Record<string, number>> = capacities(limits, stripesFor(cpus));
   const maps: Record<string, number> = {};
   let perConnection = 0;
   for (const [name, map] of Object.entries(definitions)) {
     const entry = { entries: sizes[name] ?? map.maxEntries, key: map.key.size, value: map.value.size };
     if (map.type === MAP_TYPE.SK_STORAGE) perConnection += SOCKET_STORAGE_HEADER + align(map.value.size);
-    else maps[name] = bytesOf(map.type, entry);
+    else maps[name] = bytesOf(map.type, entry, cpus);
   }
   return { total: Object.values(maps).reduce((sum, bytes) => sum + bytes, 0), maps, perConnection };
 }
@@ -109,6 +109,7 @@ const align = (bytes: number) => Math.ceil(bytes / 8) * 8;
 function bytesOf(
   type: number,
   { entries, key, value }: { entries: number; key: number; value: number },
+  cpus: number,
 ): number {
   switch (type) {
     case MAP_TYPE.HASH:
@@ -120,6 +121,8 @@ function bytesOf(
       return (entries + 1) * value;
     case MAP_TYPE.LPM_TRIE:
       return entries * 2 * TRIE_NODE; // a leaf each, and at most as many forks
+    case MAP_TYPE.PERCPU_ARRAY:
+      return entries * align(value) * cpus;
     default:
       return entries * align(value);
   }

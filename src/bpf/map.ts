@@ -3,7 +3,15 @@ import { check, EEXIST, ENOENT, ENOSPC } from './failure.js';
 import { libbpf, type Memory } from './libbpf.js';
 
 /** `enum bpf_map_type` of linux/bpf.h. */
-export const MAP_TYPE = { HASH: 1, ARRAY: 2, LRU_HASH: 9, LPM_TRIE: 11, QUEUE: 22, SK_STORAGE: 24 } as const;
+export const MAP_TYPE = {
+  HASH: 1,
+  ARRAY: 2,
+  PERCPU_ARRAY: 6,
+  LRU_HASH: 9,
+  LPM_TRIE: 11,
+  QUEUE: 22,
+  SK_STORAGE: 24,
+} as const;
 
 /** Update flags (BPF_ANY, BPF_NOEXIST): create or replace; create only. */
 const ANY = 0;

@@ -16,7 +16,7 @@ export interface SlotStore {
   remove(key: Uint8Array): void;
   /** Puts a key back with its index; false if the kernel has made it anew meanwhile. */
   restore(key: Uint8Array, index: number): boolean;
-  /** Makes every socket look its index up again before it counts. */
+  /** Makes every socket look its index up again before it counts the next time. */
   announce(): void;
   /** Zeroes the values of an index and hands it out again. */
   release(index: number): void;
@@ -165,6 +165,7 @@ export class SlotTable<Label extends { readonly id: string }> {
 
   #giveUp(isNeeded: (index: number) => boolean): void {
     const { store, settle, clock } = this.#options;
+    const free: number[] = [];
     for (const [index, final] of this.#final) {
       const slot = this.#slots.get(index)!;
       const inUse = isNeeded(index);
@@ -174,15 +175,18 @@ export class SlotTable<Label extends { readonly id: string }> {
         slot.changedAt = clock();
       } else if (!inUse) {
         this.#forget(slot, final);
-        store.release(index);
+        free.push(index);
       }
     }
     this.#final.clear();
     for (const [index, since] of this.#orphans) {
       if (clock() - since < settle) continue;
       this.#orphans.delete(index);
-      store.release(index);
+      free.push(index);
     }
+    for (const index of free) store.release(index);
+    // Sockets that had found no room may have a series of their own now.
+    if (free.length > 0) store.announce();
   }
 
   #forget({ index, label: { id } }: Slot<Label>, final: Float64Array): void {

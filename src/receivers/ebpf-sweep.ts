@@ -1,4 +1,4 @@
-import { type CountingOptions, FIRST_INDEX, memoryOf } from '../bpf/counting.js';
+import { type CountingOptions, FIRST_INDEX, type Memory } from '../bpf/counting.js';
 import type { Instance } from '../bpf/instance.js';
 import type { BpfMap } from '../bpf/map.js';
 import { MeshtapError } from '../errors.js';
@@ -26,6 +26,8 @@ import type { Prefix, ReceiverStatus, RunningReceiver } from './receiver.js';
 export interface SweepOptions extends CountingOptions {
   /** When an entry without traffic makes room for others, milliseconds. */
   readonly idleAfter: number;
+  /** What the maps take, for the status. */
+  readonly memory: Memory;
 }
 
 const NANOSECONDS = 1e9;
@@ -100,8 +102,7 @@ export class Sweeper implements RunningReceiver {
   status(): ReceiverStatus {
     if (this.#failure !== undefined) return { state: 'failed', reason: this.#failure };
     const { cgroup, startedAt } = this.#instance;
-    const { limits, stripes } = this.#options;
-    const memory = memoryOf(limits, stripes);
+    const { memory } = this.#options;
     const detail = {
       cgroup: cgroup.path,
       'counting since': new Date(startedAt).toISOString(),

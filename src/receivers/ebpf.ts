@@ -39,7 +39,7 @@ const NANOSECONDS = 1e9;
 
 /** Kernel memory that `ebpf` with these limits takes at most on this machine, bytes. Needs libbpf. */
 export const ebpfMemory = (limits: Partial<Limits> = {}): Memory =>
-  memoryOf({ ...DEFAULT_LIMITS, ...limits }, stripesFor(libbpf().libbpf_num_possible_cpus()));
+  memoryOf({ ...DEFAULT_LIMITS, ...limits }, libbpf().libbpf_num_possible_cpus());
 
 /**
  * Counts what this machine's kernel sees of a cgroup's connections. Needs root, libbpf and Linux 5.10.
@@ -75,7 +75,7 @@ export function ebpf({
         }),
       );
       for (const sentence of acquired.lost) log.warn(sentence);
-      return new Sweeper(acquired, { ...counting, idleAfter });
+      return new Sweeper(acquired, { ...counting, idleAfter, memory: ebpfMemory(limits) });
     },
   };
 }
