@@ -574,7 +574,7 @@ int egress(struct __sk_buff *skb)
 	}
 	if (seg.length || seg.fin) {
 		send_out(skb);
-		if (in->now + SECOND < c->stream[OUT].now || c->sampled_at + SECOND < c->stream[OUT].now) {
+		if (c->sampled_at + SECOND < c->stream[OUT].now) {
 			c->sampled_at = c->stream[OUT].now;
 			sample(c, tcp->srtt_us, tcp->total_retrans);
 		}
