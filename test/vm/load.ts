@@ -31,7 +31,7 @@ writeFileSync(join(cgroup, 'cgroup.procs'), String(process.pid));
 for (const path of objects) {
   const name = basename(path, '.bpf.o');
   let links: BpfLink[] = [];
-  const loaded = await attempt(`${name} loads`, () => openObject(path).load());
+  const loaded = await attempt(`${name} loads`, async () => (await openObject(path)).load());
   if (!loaded) continue;
   await attempt(`${name} attaches`, () => {
     links = loaded.attach(cgroup);
