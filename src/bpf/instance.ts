@@ -43,10 +43,10 @@ export interface Instance extends Disposable {
  * object, the programs just stay; if another, each is replaced in one step, so that every packet meets exactly one
  * of the two. If maps do not fit any more, those that still do are kept, and `lost` says what is not.
  *
- * @throws MeshtapError `NOT_ROOT`, `CGROUP_INVALID`, `OBJECT_MISSING`, `LIBBPF_MISSING`, `VERIFIER_REFUSED`,
- * `BPFFS_MISSING`, `INSTANCE_BUSY`; then everything is as it was before.
+ * Rejects with `NOT_ROOT`, `CGROUP_INVALID`, `OBJECT_MISSING`, `LIBBPF_MISSING`, `VERIFIER_REFUSED`,
+ * `BPFFS_MISSING` or `INSTANCE_BUSY`; then everything is as it was before.
  */
-export function acquire(options: InstanceOptions): Instance {
+export async function acquire(options: InstanceOptions): Promise<Instance> {
   requirePrivileges();
   const cgroup = openCgroup(options.cgroup);
   return options.instance === undefined
@@ -54,9 +54,9 @@ export function acquire(options: InstanceOptions): Instance {
     : startPinned(options, cgroup, options.instance);
 }
 
-function startEphemeral(options: InstanceOptions, cgroup: Cgroup): Instance {
+async function startEphemeral(options: InstanceOptions, cgroup: Cgroup): Promise<Instance> {
   const { trace = () => {} } = options;
-  const object = load(options);
+  const object = await load(options);
   trace('loaded');
   try {
     fillFreeQueues(object.maps, options.limits);
@@ -72,7 +72,7 @@ function startEphemeral(options: InstanceOptions, cgroup: Cgroup): Instance {
   }
 }
 
-function startPinned(options: InstanceOptions, cgroup: Cgroup, instance: string): Instance {
+async function startPinned(options: InstanceOptions, cgroup: Cgroup, instance: string): Promise<Instance> {
   const { trace = () => {} } = options;
   const directory = InstanceDirectory.lock(instance);
   trace('locked');
@@ -80,7 +80,7 @@ function startPinned(options: InstanceOptions, cgroup: Cgroup, instance: string)
     const before = directory.current;
     const started = (!options.fresh && before && resume(before, options, cgroup)) || undefined;
     if (started) trace('resumed');
-    const { maps, close, ...state } = started ?? replace(directory, options, cgroup, trace);
+    const { maps, close, ...state } = started ?? (await replace(directory, options, cgroup, trace));
     return running({ cgroup, maps, ...state }, () => {
       close();
       directory.close();
@@ -122,12 +122,12 @@ function isRunning(generation: Generation, { programs }: Description, cgroup: Cg
 }
 
 /** Makes a new generation out of what can be kept of the one before, and puts it in force. */
-function replace(
+async function replace(
   directory: InstanceDirectory,
   options: InstanceOptions,
   cgroup: Cgroup,
   trace: (step: string) => void,
-): Started {
+): Promise<Started> {
   const before = directory.current;
   const description = before?.description();
   const kept = before && !options.fresh ? keep(before, cgroup, options) : NOTHING;
@@ -137,7 +137,7 @@ function replace(
   let object: LoadedObject | undefined;
   try {
     const reused = [...former].filter(([name]) => kept.groups.has(groupOf(name)));
-    object = load(options, new Map(reused));
+    object = await load(options, new Map(reused));
     trace('loaded');
     const countsKept = kept.groups.has('counts');
     if (!countsKept) fillFreeQueues(object.maps, options.limits);
@@ -194,14 +194,14 @@ function replaceOrAttach(former: BpfLink | undefined, program: BpfProgram, cgrou
   return former;
 }
 
-function load(options: InstanceOptions, reused: Maps = new Map()): LoadedObject {
-  using spec = openObject(options.object);
+async function load(options: InstanceOptions, reused: Maps = new Map()): Promise<LoadedObject> {
+  using spec = await openObject(options.object);
   configure(spec, options);
   for (const name of spec.maps) {
     const map = reused.get(name);
     if (map) spec.reuse(name, map);
   }
-  return spec.load();
+  return await spec.load();
 }
 
 const hashOf = (file: string) => createHash('sha256').update(readFileSync(file)).digest('hex');

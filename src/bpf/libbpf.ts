@@ -1,4 +1,4 @@
-import koffi, { type TypeObject } from 'koffi';
+import koffi, { type KoffiFunc, type TypeObject } from 'koffi';
 import { MeshtapError } from '../errors.js';
 
 /** The address of something that libbpf owns. */
@@ -214,11 +214,38 @@ const WARNINGS_AND_INFO = 1;
 /** Enough for `va_list` on every architecture: 24 bytes on x86-64, 32 on arm64. */
 const VA_LIST_BYTES = 32;
 
-/** Runs `call` and returns, beside its result, what libbpf had to say meanwhile. */
-export function withLog<T>(call: (libbpf: Libbpf) => T): { result: T; log: string } {
+/** What a call returned, and what libbpf had to say meanwhile. */
+export interface Logged<T> {
+  readonly result: T;
+  readonly log: string;
+}
+
+/** Opens an object file; `null` if it is none. */
+export const openLogged = (path: string): Promise<Logged<Pointer | null>> =>
+  withLog(async (functions) => functions.bpf_object__open_file(path, null));
+
+/** Loads an object in another thread, because a verifier can take seconds; 0 or -errno. */
+export const loadLogged = (object: Pointer): Promise<Logged<number>> =>
+  withLog(
+    ({ bpf_object__load }) =>
+      new Promise((resolve, reject) => {
+        const load = bpf_object__load as KoffiFunc<typeof bpf_object__load>;
+        load.async(object, (error, result) => (error ? reject(error) : resolve(result)));
+      }),
+  );
+
+/** libbpf has one printer for the whole process, so that calls with a log wait for each other. */
+let lastLogged: Promise<unknown> = Promise.resolve();
+
+async function withLog<T>(call: (libbpf: Libbpf) => Promise<T>): Promise<Logged<T>> {
+  const mine = lastLogged.then(() => capture(call));
+  lastLogged = mine.catch(() => {}); // told to whoever asked for it
+  return mine;
+}
+
+async function capture<T>(call: (libbpf: Libbpf) => Promise<T>): Promise<Logged<T>> {
   const functions = libbpf();
-  const libc = koffi.load(null);
-  const vsnprintf = libc.func('vsnprintf', 'int', [pointer, 'size_t', pointer, pointer]);
+  const vsnprintf = koffi.load(null).func('vsnprintf', 'int', [pointer, 'size_t', pointer, pointer]);
   let log = '';
   const print = koffi.register((level: number, format: Pointer, values: Pointer) => {
     if (level > WARNINGS_AND_INFO) return 0;
@@ -231,7 +258,7 @@ export function withLog<T>(call: (libbpf: Libbpf) => T): { result: T; log: strin
   }, koffi.pointer(printType));
   functions.libbpf_set_print(print);
   try {
-    return { result: call(functions), log };
+    return { result: await call(functions), log };
   } finally {
     functions.libbpf_set_print(null);
     koffi.unregister(print);

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { MeshtapError } from '../errors.js';
 import { bpfFailure, check, loadFailure } from './failure.js';
-import { errno, libbpf, memoryAt, type Pointer, uint32At, withLog } from './libbpf.js';
+import { errno, libbpf, loadLogged, memoryAt, openLogged, type Pointer, uint32At } from './libbpf.js';
 import { BpfLink } from './link.js';
 import { BpfMap } from './map.js';
 
@@ -20,17 +20,16 @@ export interface BpfProgram {
 }
 
 /**
- * Opens a compiled object, without the kernel's knowledge: sizes and constants can still be set.
- *
- * @throws MeshtapError `OBJECT_MISSING` if there is no such file or it is no BPF object, `LIBBPF_MISSING`.
+ * Opens a compiled object, without the kernel's knowledge: sizes and constants can still be set. Rejects with
+ * `OBJECT_MISSING` if there is no such file or it is no BPF object, and with `LIBBPF_MISSING`.
  */
-export function openObject(path: string): ObjectSpec {
+export async function openObject(path: string): Promise<ObjectSpec> {
   if (!existsSync(path)) {
     throw new MeshtapError('OBJECT_MISSING', `there is no BPF object ${path}`, {
       hint: 'npm run build:bpf compiles the objects; a packaged meshtap has them for x64 and arm64',
     });
   }
-  const { result: address, log } = withLog((library) => library.bpf_object__open_file(path, null));
+  const { result: address, log } = await openLogged(path);
   if (address === null) {
     const hint = 'npm run build:bpf compiles it anew';
     throw new MeshtapError('OBJECT_MISSING', `${path} is not a BPF object`, { hint, detail: log });
@@ -88,12 +87,11 @@ export class ObjectSpec implements Disposable {
   }
 
   /**
-   * Creates the maps and has the kernel verify the programs. The spec is used up, whatever comes of it.
-   *
-   * @throws MeshtapError `VERIFIER_REFUSED` with the whole log in `detail`, `NOT_ROOT`.
+   * Creates the maps and has the kernel verify the programs. The spec is used up, whatever comes of it. Rejects with
+   * `VERIFIER_REFUSED` and the whole log in its `detail`, and with `NOT_ROOT`.
    */
-  load(): LoadedObject {
-    const { result, log } = withLog((library) => library.bpf_object__load(this.#address));
+  async load(): Promise<LoadedObject> {
+    const { result, log } = await loadLogged(this.#address);
     if (result < 0) {
       this.close();
       throw loadFailure(this.path, result, log);

@@ -64,7 +64,7 @@ export function ebpf({
         limits: { ...DEFAULT_LIMITS, ...limits },
         stripes: stripesFor(libbpf().libbpf_num_possible_cpus()),
       };
-      const acquired = orNotSupported(() =>
+      const acquired = await orNotSupported(
         acquire({
           ...counting,
           object: shippedObject('meshtap'),
@@ -74,6 +74,10 @@ export function ebpf({
           trace: (step) => log.debug({ cgroup, instance }, step),
         }),
       );
+      if (signal.aborted) {
+        acquired.close();
+        signal.throwIfAborted();
+      }
       for (const sentence of acquired.lost) log.warn(sentence);
       return new Sweeper(acquired, { ...counting, idleAfter, memory: ebpfMemory(limits) });
     },
@@ -81,9 +85,9 @@ export function ebpf({
 }
 
 /** A refusal by a kernel that lacks what meshtap needs says what that is. */
-function orNotSupported<T>(start: () => T): T {
+async function orNotSupported<T>(starting: Promise<T>): Promise<T> {
   try {
-    return start();
+    return await starting;
   } catch (cause) {
     if (!(cause instanceof MeshtapError) || !['VERIFIER_REFUSED', 'BPF_FAILED'].includes(cause.code))
       throw cause;

@@ -62,9 +62,9 @@ function attached(cgroup: string): number {
   return links.filter((link) => link.cgroup_id === id).length;
 }
 
-function errorOf(call: () => unknown): MeshtapError {
+async function errorOf(call: () => unknown): Promise<MeshtapError> {
   try {
-    call();
+    await call();
   } catch (error) {
     if (error instanceof MeshtapError) return error;
     throw error;
@@ -104,7 +104,7 @@ describe('an instance without a name', () => {
   test('counts until it is closed, and leaves nothing', async () => {
     const { options, cgroup, name } = setUp();
     const sender = startSender(cgroup.path);
-    const instance = acquire({ ...options, instance: undefined });
+    const instance = await acquire({ ...options, instance: undefined });
     expect(existsSync(join(BPFFS, name))).toBe(false);
     await sender.send(100);
     expect(counted(instance).first).toBe(100);
@@ -118,12 +118,12 @@ describe('a pinned instance', () => {
   test('counts on without its agent, and the next one goes on with its numbers', async () => {
     const { options, cgroup } = setUp();
     const sender = startSender(cgroup.path);
-    const first = acquire(options);
+    const first = await acquire(options);
     expect(first.resumed).toBe(false);
     await sender.send(10);
     first.close();
     await sender.send(20);
-    using second = acquire(options);
+    using second = await acquire(options);
     expect(second).toMatchObject({ resumed: true, lost: [], startedAt: first.startedAt });
     expect(counted(second).first).toBe(30);
     expect(attached(cgroup.path)).toBe(4);
@@ -136,7 +136,7 @@ describe('a pinned instance', () => {
     expect(JSON.parse(await agent.said)).toMatchObject({ resumed: false });
     const load = sender.send(100_000);
     await end(agent, 'SIGKILL');
-    const next = acquire(options);
+    const next = await acquire(options);
     await load;
     await sender.send(1);
     expect(next.resumed).toBe(true);
@@ -148,15 +148,15 @@ describe('a pinned instance', () => {
     const { options, cgroup } = setUp();
     const upgraded = { ...options, object: compileFixture('standin', 'UPGRADED') };
     const sender = startSender(cgroup.path);
-    const first = acquire(options);
+    const first = await acquire(options);
     await sender.send(1);
     first.close();
     const load = sender.send(200_000);
     for (let i = 0; i < 10; i++) {
-      using next = acquire(i % 2 ? options : upgraded);
+      using next = await acquire(i % 2 ? options : upgraded);
       expect(next).toMatchObject({ resumed: true, lost: [], startedAt: first.startedAt });
     }
-    using last = acquire(upgraded);
+    using last = await acquire(upgraded);
     await load;
     const before = counted(last);
     await sender.send(1);
@@ -174,9 +174,9 @@ describe('a pinned instance', () => {
   ])('starts again when $because, and says so', async ({ changed, because }) => {
     const { options, cgroup } = setUp();
     const sender = startSender(cgroup.path);
-    acquire(options).close();
+    (await acquire(options)).close();
     await sender.send(5);
-    using next = acquire({ ...options, ...changed });
+    using next = await acquire({ ...options, ...changed });
     expect(next.resumed).toBe(false);
     expect(next.lost).toEqual([`All counts start again at 0, because ${because}.`]);
     await sender.send(7);
@@ -187,9 +187,9 @@ describe('a pinned instance', () => {
   test('keeps its counts when only the state of connections has to go', async () => {
     const { options, cgroup } = setUp();
     const sender = startSender(cgroup.path);
-    acquire(options).close();
+    (await acquire(options)).close();
     await sender.send(5);
-    using next = acquire({ ...options, limits: { ...DEFAULT_LIMITS, early: 16 } });
+    using next = await acquire({ ...options, limits: { ...DEFAULT_LIMITS, early: 16 } });
     expect(next.resumed).toBe(true);
     expect(next.lost).toHaveLength(1);
     expect(next.lost[0]).toMatch(/in flight on open connections .* the limit of early segments changed/);
@@ -201,9 +201,9 @@ describe('a pinned instance', () => {
   test('forgets everything when it is asked to start fresh', async () => {
     const { options, cgroup } = setUp();
     const sender = startSender(cgroup.path);
-    acquire(options).close();
+    (await acquire(options)).close();
     await sender.send(5);
-    using next = acquire({ ...options, fresh: true });
+    using next = await acquire({ ...options, fresh: true });
     expect(next).toMatchObject({ resumed: false, lost: [] });
     expect(counted(next).first).toBe(0);
     await sender.send(3);
@@ -212,10 +212,10 @@ describe('a pinned instance', () => {
 
   test('goes on when its cgroup was removed and made again', async () => {
     const { options, cgroup } = setUp();
-    acquire(options).close();
+    (await acquire(options)).close();
     rmdirSync(cgroup.path);
     mkdirSync(cgroup.path);
-    using next = acquire(options);
+    using next = await acquire(options);
     expect(next).toMatchObject({ resumed: true, lost: [] });
     await startSender(cgroup.path).send(3);
     expect(counted(next).first).toBe(3);
@@ -225,10 +225,10 @@ describe('a pinned instance', () => {
     const { options, cgroup, name } = setUp();
     const agent = inOtherProcess(options);
     await agent.said;
-    const error = errorOf(() => acquire(options));
+    const error = await errorOf(() => acquire(options));
     expect(error.code).toBe('INSTANCE_BUSY');
     expect(error.message).toBe(`the instance ${name} belongs to process ${agent.pid}`);
-    expect(errorOf(() => detach({ instance: name })).code).toBe('INSTANCE_BUSY');
+    expect((await errorOf(() => detach({ instance: name }))).code).toBe('INSTANCE_BUSY');
     expect(listInstances().find((one) => one.name === name)).toMatchObject({
       pid: agent.pid,
       cgroup: cgroup.path,
@@ -238,17 +238,17 @@ describe('a pinned instance', () => {
     onTestFinished(() => {
       detach({ instance: other });
     });
-    using second = acquire({ ...options, instance: other });
-    expect(errorOf(() => acquire({ ...options, instance: other })).code).toBe('INSTANCE_BUSY');
+    using second = await acquire({ ...options, instance: other });
+    expect((await errorOf(() => acquire({ ...options, instance: other }))).code).toBe('INSTANCE_BUSY');
     expect(listInstances().map((one) => one.name)).toContain(other);
     await startSender(cgroup.path).send(3);
     expect(counted(second).first).toBe(3);
     expect(attached(cgroup.path)).toBe(8);
   });
 
-  test('is ended by detach, once', () => {
+  test('is ended by detach, once', async () => {
     const { options, cgroup, name } = setUp();
-    acquire(options).close();
+    (await acquire(options)).close();
     expect(attached(cgroup.path)).toBe(4);
     expect(detach({ instance: name })).toBe(true);
     expect(attached(cgroup.path)).toBe(0);
@@ -276,7 +276,7 @@ describe('a crash', () => {
     expect(agent.signalCode).toBe('SIGKILL');
     const sender = startSender(cgroup.path);
     await sender.send(2);
-    using next = acquire(options);
+    using next = await acquire(options);
     expect(next.resumed).toBe(step === 'committed');
     await sender.send(5);
     expect(counted(next).first).toBe(next.resumed ? 7 : 5);
@@ -288,7 +288,7 @@ describe('a crash', () => {
     const { options, cgroup, name } = setUp();
     const upgraded = { ...options, object: compileFixture('standin', 'UPGRADED') };
     const sender = startSender(cgroup.path);
-    acquire(options).close();
+    (await acquire(options)).close();
     await sender.send(100);
     const load = sender.send(20_000);
     const agent = inOtherProcess(upgraded, step);
@@ -298,11 +298,11 @@ describe('a crash', () => {
     await sender.send(100);
     // Whichever version comes next: neither misses anything.
     for (const next of [options, upgraded]) {
-      using instance = acquire(next);
+      using instance = await acquire(next);
       expect(instance.resumed).toBe(true);
       await sender.send(100);
     }
-    using last = acquire(upgraded);
+    using last = await acquire(upgraded);
     const { first, second } = counted(last);
     expect(first + second).toBe(20_400);
     expect(attached(cgroup.path)).toBe(4);
@@ -311,9 +311,9 @@ describe('a crash', () => {
 });
 
 describe('what can not be', () => {
-  test('an object that does not load leaves nothing', () => {
+  test('an object that does not load leaves nothing', async () => {
     const { options, cgroup, name } = setUp({ limits: { ...DEFAULT_LIMITS, pairs: 2 ** 31 } });
-    expect(errorOf(() => acquire(options)).message).toMatch(/refused .*standin.*/);
+    expect((await errorOf(() => acquire(options))).message).toMatch(/refused .*standin.*/);
     expect(attached(cgroup.path)).toBe(0);
     expect(existsSync(join(BPFFS, name))).toBe(false);
   });
@@ -322,8 +322,8 @@ describe('what can not be', () => {
     ['/nowhere', 'there is no cgroup /nowhere'],
     ['/etc/passwd', '/etc/passwd is not a directory'],
     ['/tmp', '/tmp is not a cgroup-v2 directory'],
-  ])('a cgroup that is none: %s', (cgroup, message) => {
-    const error = errorOf(() => acquire({ ...setUp().options, cgroup }));
+  ])('a cgroup that is none: %s', async (cgroup, message) => {
+    const error = await errorOf(() => acquire({ ...setUp().options, cgroup }));
     expect(error.code).toBe('CGROUP_INVALID');
     expect(error.message).toBe(message);
     expect(error.hint).toContain(cgroupRoot());
@@ -340,12 +340,12 @@ describe('what can not be', () => {
     return run.stdout.toString();
   }
 
-  test('no bpffs: it is mounted', () => {
+  test('no bpffs: it is mounted', async () => {
     const { options } = setUp();
     expect(JSON.parse(withoutBpffs(options, process.env.PATH!))).toMatchObject({ resumed: false });
   });
 
-  test('no bpffs, and it can not be mounted', () => {
+  test('no bpffs, and it can not be mounted', async () => {
     const { options } = setUp();
     expect(JSON.parse(withoutBpffs(options, '/nowhere'))).toMatchObject({ code: 'BPFFS_MISSING' });
   });

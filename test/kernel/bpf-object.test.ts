@@ -10,9 +10,9 @@ import { makeCgroup } from '../support/cgroup.js';
 
 const root = join(import.meta.dirname, '../..');
 
-function errorOf(call: () => unknown): MeshtapError {
+async function errorOf(call: () => unknown): Promise<MeshtapError> {
   try {
-    call();
+    await call();
   } catch (error) {
     if (error instanceof MeshtapError) return error;
     throw error;
@@ -32,13 +32,13 @@ function sendFrom(cgroup: string, datagrams: number): void {
 }
 
 describe('an object', () => {
-  test('is sized and given its constants before it is loaded, and counts once it is attached', () => {
+  test('is sized and given its constants before it is loaded, and counts once it is attached', async () => {
     const cgroup = makeCgroup('object');
-    const spec = openObject(compileFixture('counting'));
+    const spec = await openObject(compileFixture('counting'));
     expect(spec.maps).toEqual(['packets', 'numbers', 'spare']);
     spec.setGlobal('step', new BigUint64Array([1n << 40n]));
     spec.setMaxEntries('numbers', 5000);
-    using object = spec.load();
+    using object = await spec.load();
     expect(object.programs.map((program) => program.name)).toEqual(['ingress', 'egress']);
     expect(object.maps.get('numbers')!.maxEntries).toBe(5000);
 
@@ -54,13 +54,13 @@ describe('an object', () => {
     expect(new BigUint64Array(object.maps.get('packets')!.read().values.slice().buffer)[0]).toBe(50n << 40n);
   });
 
-  test('attaches all of its programs or none', () => {
+  test('attaches all of its programs or none', async () => {
     const cgroup = makeCgroup('none');
-    using full = openObject(compileFixture('counting')).load();
+    using full = await (await openObject(compileFixture('counting'))).load();
     const egress = full.programs.find((program) => program.name === 'egress')!;
     const most = 64; // BPF_CGROUP_MAX_PROGS
     const links = Array.from({ length: most }, () => BpfLink.attach(egress, cgroup.path));
-    using object = openObject(compileFixture('counting')).load();
+    using object = await (await openObject(compileFixture('counting'))).load();
     expect(() => object.attach(cgroup.path)).toThrow(/attach egress to .*: E2BIG/);
     sendFrom(cgroup.path, 3);
     const ingress = (of: LoadedObject) => of.maps.get('packets')!.read(1).values;
@@ -69,8 +69,8 @@ describe('an object', () => {
     expect(object.attach(cgroup.path).map((link) => link.close())).toHaveLength(2);
   });
 
-  test('that the verifier refuses says why in one line, and all of it on request', () => {
-    const error = errorOf(() => openObject(compileFixture('refused')).load());
+  test('that the verifier refuses says why in one line, and all of it on request', async () => {
+    const error = await errorOf(async () => (await openObject(compileFixture('refused'))).load());
     expect(error.code).toBe('VERIFIER_REFUSED');
     expect(error.message).toMatch(
       /^the verifier refused program careless of .*refused\.bpf\.o: R\d invalid mem access '(map_value_or_null|mem_or_null)' \(\d+ lines omitted\)$/,
@@ -79,19 +79,21 @@ describe('an object', () => {
     expect(error.detail).toMatch(/processed \d+ insns/);
   });
 
-  test('that is missing or is none is named', () => {
-    expect(errorOf(() => openObject('/nowhere/x.bpf.o')).code).toBe('OBJECT_MISSING');
+  test('that is missing or is none is named', async () => {
+    expect((await errorOf(() => openObject('/nowhere/x.bpf.o'))).code).toBe('OBJECT_MISSING');
     const file = join(temporaryDirectory(), 'x.bpf.o');
     writeFileSync(file, 'not an object');
-    const error = errorOf(() => openObject(file));
+    const error = await errorOf(() => openObject(file));
     expect(error.code).toBe('OBJECT_MISSING');
     expect(error.message).toBe(`${file} is not a BPF object`);
   });
 
-  test('refuses a constant that it does not have', () => {
-    using spec = openObject(compileFixture('counting'));
-    expect(errorOf(() => spec.setGlobal('steps', new Uint32Array(1))).message).toContain('no such global');
-    expect(errorOf(() => spec.setGlobal('step', new BigUint64Array(2))).message).toContain('8 bytes');
+  test('refuses a constant that it does not have', async () => {
+    using spec = await openObject(compileFixture('counting'));
+    expect((await errorOf(() => spec.setGlobal('steps', new Uint32Array(1)))).message).toContain(
+      'no such global',
+    );
+    expect((await errorOf(() => spec.setGlobal('step', new BigUint64Array(2)))).message).toContain('8 bytes');
   });
 });
 
@@ -100,7 +102,7 @@ describe('loading', () => {
   function loadElsewhere(environment: NodeJS.ProcessEnv, wrapper: string[] = []) {
     const program = `
       import { openObject } from './src/bpf/object.ts';
-      try { openObject(process.argv[1]).load(); console.log('loaded'); }
+      try { await (await openObject(process.argv[1])).load(); console.log('loaded'); }
       catch (error) { console.log(error.code, error.message, error.hint); }`;
     const object = compileFixture('counting');
     const node = [process.execPath, '--import', 'tsx', '--input-type=module', '-e', program, object];
@@ -110,27 +112,27 @@ describe('loading', () => {
     return run.stdout.toString();
   }
 
-  test('without libbpf names the package to install', () => {
+  test('without libbpf names the package to install', async () => {
     expect(loadElsewhere({ MESHTAP_LIBBPF: 'libbpf.so.99' })).toMatch(
       /^LIBBPF_MISSING libbpf can not be loaded from libbpf\.so\.99 .*apt-get install libbpf1/,
     );
   });
 
-  test('without privileges says so', () => {
+  test('without privileges says so', async () => {
     const drop = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', '--'];
     expect(loadElsewhere({}, drop)).toMatch(/^NOT_ROOT load .*counting\.bpf\.o.* Run as root/);
   });
 });
 
 describe('a map', () => {
-  function loadMaps(entries: number) {
-    const spec = openObject(compileFixture('counting'));
+  async function loadMaps(entries: number) {
+    const spec = await openObject(compileFixture('counting'));
     spec.setMaxEntries('numbers', entries);
     return spec.load();
   }
 
-  test('is read whole in batches, however full its buckets are', () => {
-    using object = loadMaps(20_000);
+  test('is read whole in batches, however full its buckets are', async () => {
+    using object = await loadMaps(20_000);
     const numbers = object.maps.get('numbers')!;
     expect(numbers.read().count).toBe(0);
     const written = new Map<number, number>();
@@ -147,8 +149,8 @@ describe('a map', () => {
     }
   });
 
-  test('of the kind array is read up to an index', () => {
-    using object = loadMaps(1);
+  test('of the kind array is read up to an index', async () => {
+    using object = await loadMaps(1);
     const packets = object.maps.get('packets')!;
     packets.update(new Uint32Array([1]), new BigUint64Array([77n]));
     expect(packets.read(1).values.length).toBe(8);
@@ -157,8 +159,8 @@ describe('a map', () => {
     expect(packets.read(0).count).toBe(0);
   });
 
-  test('gives, takes and forgets single entries', () => {
-    using object = loadMaps(2);
+  test('gives, takes and forgets single entries', async () => {
+    using object = await loadMaps(2);
     const numbers = object.maps.get('numbers')!;
     const value = new Uint32Array(1);
     expect(numbers.lookup(new Uint32Array([5]), value)).toBe(false);
@@ -177,8 +179,8 @@ describe('a map', () => {
     expect(numbers.delete(new Uint32Array([5]))).toBe(false);
   });
 
-  test('of the kind queue takes what is pushed until it is full', () => {
-    using object = loadMaps(1);
+  test('of the kind queue takes what is pushed until it is full', async () => {
+    using object = await loadMaps(1);
     const spare = object.maps.get('spare')!;
     for (const value of [1, 2, 3]) spare.push(new Uint32Array([value]));
     expect(() => spare.push(new Uint32Array([4]))).toThrow(/push to spare: E2BIG/);
