@@ -10,6 +10,7 @@ import { local } from '../identity/local.js';
 import { staticTable } from '../identity/static.js';
 import { agentProcess } from '../metrics/self.js';
 import { ebpf } from '../receivers/ebpf.js';
+import { cgroupsOf } from './runtime-files.js';
 
 /** How an agent is run, beside its configuration. */
 export interface RunOptions {
@@ -36,7 +37,7 @@ export async function agentOptions(
         entries: identity.static,
         ...(identity.addresses && { addresses: identity.addresses }),
       }),
-      cgroup({ watched, ...identity.cgroup }),
+      cgroup({ watched, ...identity.cgroup, ...(run.ephemeral ? {} : { memory: cgroupsOf(instance) }) }),
       ...(identity.local ? [local({ watched })] : []),
     ],
     exporters: await exportersOf(config),

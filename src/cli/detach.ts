@@ -1,6 +1,7 @@
 import { realpathSync } from 'node:fs';
 import { detach as detachInstance, listInstances } from '../bpf/instance.js';
 import { MeshtapError } from '../errors.js';
+import { cgroupsOf, forget } from './runtime-files.js';
 
 export interface DetachOptions {
   instance?: string;
@@ -14,6 +15,7 @@ export function detach({ instance, cgroup }: DetachOptions): void {
   const names = instance === undefined ? watching(cgroup as string) : [instance];
   for (const name of names) {
     if (!detachInstance({ instance: name })) throw nothing(`there is no pinned instance ${name}`);
+    forget(cgroupsOf(name));
     process.stdout.write(`instance ${name} is detached\n`);
   }
 }

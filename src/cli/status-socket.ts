@@ -3,13 +3,12 @@
  *
  * @module
  */
-import { chmodSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync } from 'node:fs';
 import { createServer, request } from 'node:http';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { json } from 'node:stream/consumers';
 import type { AgentStatus } from '../agent.js';
-
-const FOLDER = '/run/meshtap';
+import { forget, socketNames, socketOf } from './runtime-files.js';
 
 /** A running agent, as `meshtap status` shows it. */
 export interface Running extends AgentStatus {
@@ -24,13 +23,11 @@ export interface Running extends AgentStatus {
   readonly memory: number;
 }
 
-const socketOf = (name: string) => join(FOLDER, `${name}.sock`);
-
 /** Answers until it is disposed. `name` is taken from an agent that died; two living ones need two names. */
 export async function serveStatus(name: string, status: () => Promise<Running>): Promise<AsyncDisposable> {
   const path = socketOf(name);
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   await removeDead();
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   const server = createServer((_, response) => {
     status().then(
       (running) => response.setHeader('content-type', 'application/json').end(JSON.stringify(running)),
@@ -44,31 +41,23 @@ export async function serveStatus(name: string, status: () => Promise<Running>):
       const closed = new Promise((done) => server.close(done));
       server.closeAllConnections();
       await closed;
-      removeFolderIfEmpty();
+      forget(path);
     },
   };
 }
 
 /** Every agent that runs on this machine and answers. */
 export async function runningAgents(): Promise<Running[]> {
-  const answers = await Promise.allSettled(names().map(ask));
+  const answers = await Promise.allSettled(socketNames().map(ask));
   return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
 }
 
 /** An agent that was killed leaves its socket behind. */
 async function removeDead(): Promise<void> {
-  for (const name of names())
+  for (const name of socketNames())
     await ask(name).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED') rmSync(socketOf(name), { force: true });
+      if (error.code === 'ECONNREFUSED') forget(socketOf(name));
     });
-}
-
-function names(): string[] {
-  try {
-    return readdirSync(FOLDER).flatMap((file) => /^(.+)\.sock$/.exec(file)?.[1] ?? []);
-  } catch {
-    return [];
-  }
 }
 
 function ask(name: string): Promise<Running> {
@@ -81,12 +70,4 @@ function ask(name: string): Promise<Running> {
     });
     asked.end();
   });
-}
-
-function removeFolderIfEmpty(): void {
-  try {
-    rmdirSync(FOLDER);
-  } catch {
-    // Other agents run.
-  }
 }

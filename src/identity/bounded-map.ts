@@ -30,7 +30,8 @@ export class BoundedMap<K, V> {
     this.#entries.set(key, value);
   }
 
-  delete(key: K): void {
-    this.#entries.delete(key);
+  /** The longest not asked for first. */
+  entries(): Iterable<[K, V]> {
+    return this.#entries.entries();
   }
 }

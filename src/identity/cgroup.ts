@@ -1,4 +1,5 @@
 import { CgroupIndex } from './cgroup-index.js';
+import { CgroupMemory } from './cgroup-memory.js';
 import { cgroupMount, isInside, placeOf } from './cgroup-mount.js';
 import { nameOf } from './cgroup-name.js';
 import type { Identity, Resolver } from './identity.js';
@@ -8,14 +9,17 @@ export interface CgroupOptions {
   watched?: string;
   /** How many removed cgroups keep their names. @default 16384 */
   remember?: number;
+  /** A file in /run that keeps these names for the next process. @default none */
+  memory?: string;
 }
 
 /**
  * Names ends by their cgroup: the systemd unit, the container's id, or the directory's own name. `start` rejects with
  * CGROUP_INVALID where no cgroup v2 hierarchy is mounted.
  */
-export function cgroup({ watched, remember = 16_384 }: CgroupOptions = {}): Resolver {
+export function cgroup({ watched, remember = 16_384, memory }: CgroupOptions = {}): Resolver {
   let index: CgroupIndex | undefined;
+  let past: CgroupMemory | undefined;
   let watchedPath = '/';
   return {
     name: 'cgroup',
@@ -23,11 +27,15 @@ export function cgroup({ watched, remember = 16_384 }: CgroupOptions = {}): Reso
       const place = watched === undefined ? { mount: cgroupMount(), path: '/' } : placeOf(watched);
       watchedPath = place.path;
       index = new CgroupIndex({ mount: place.mount, remember });
+      if (memory !== undefined) past = new CgroupMemory(memory, remember);
     },
     resolve({ endpoint }) {
       if (endpoint.kind !== 'cgroup') return undefined;
-      const path = index?.pathOf(endpoint.cgroup);
-      return path === undefined ? undefined : cgroupIdentity(path, isInside(path, watchedPath));
+      const id = endpoint.cgroup;
+      const path = index?.pathOf(id) ?? past?.pathOf(id);
+      if (path === undefined) return undefined;
+      past?.note(id, path);
+      return cgroupIdentity(path, isInside(path, watchedPath));
     },
     status() {
       if (!index) return 'not started';

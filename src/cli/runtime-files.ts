@@ -1,0 +1,32 @@
+import { readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Where agents keep what no reboot needs to survive. */
+const FOLDER = '/run/meshtap';
+const SOCKET = '.sock';
+
+/** The socket at which an agent tells how it is. */
+export const socketOf = (name: string): string => join(FOLDER, `${name}${SOCKET}`);
+
+/** The names of the cgroups that an instance has seen. */
+export const cgroupsOf = (instance: string): string => join(FOLDER, `${instance}.cgroups`);
+
+/** Names of all sockets that are there, of the dead too. */
+export function socketNames(): string[] {
+  try {
+    const files = readdirSync(FOLDER);
+    return files.filter((file) => file.endsWith(SOCKET)).map((file) => file.slice(0, -SOCKET.length));
+  } catch {
+    return [];
+  }
+}
+
+/** Removes a file, and the folder if it was the last one. */
+export function forget(file: string): void {
+  rmSync(file, { force: true });
+  try {
+    rmdirSync(FOLDER);
+  } catch {
+    // Others need it, or it was never there.
+  }
+}

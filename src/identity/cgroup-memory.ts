@@ -1,0 +1,73 @@
+import { appendFileSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { BoundedMap } from './bounded-map.js';
+
+/**
+ * A file of cgroups that were asked for, so that the next process can still name those that are gone by then: the
+ * kernel may keep what they did for longer than any process lives. Ids are not used twice before the next boot, so
+ * it belongs where nothing outlives that: in /run. Where it can not be written, names end with the process.
+ */
+export class CgroupMemory {
+  readonly #file: string;
+  readonly #limit: number;
+  readonly #known: BoundedMap<bigint, string>;
+  #lines = 0;
+
+  /** Reads the file. It never has more than twice `limit` lines. */
+  constructor(file: string, limit: number) {
+    this.#file = file;
+    this.#limit = limit;
+    this.#known = new BoundedMap(limit);
+    for (const [id, path] of parse(file)) this.#known.set(id, path);
+    this.#write(() => {
+      mkdirSync(dirname(file), { recursive: true });
+      this.#compact();
+    });
+  }
+
+  /** What this process or one before it noted. */
+  pathOf(id: bigint): string | undefined {
+    return this.#known.get(id);
+  }
+
+  note(id: bigint, path: string): void {
+    if (this.#known.get(id) !== undefined) return;
+    this.#known.set(id, path);
+    this.#write(() => {
+      if (this.#lines >= 2 * this.#limit) this.#compact();
+      // A line cut short by a kill is not a line to the next process.
+      else appendFileSync(this.#file, line([id, path]));
+      this.#lines++;
+    });
+  }
+
+  #compact(): void {
+    const next = `${this.#file}.new`;
+    writeFileSync(next, [...this.#known.entries()].map(line).join(''), { mode: 0o600 });
+    renameSync(next, this.#file);
+    this.#lines = this.#known.size;
+  }
+
+  #write(attempt: () => void): void {
+    try {
+      attempt();
+    } catch {
+      // The names of dead cgroups are not worth more than the process.
+    }
+  }
+}
+
+const line = ([id, path]: readonly [bigint, string]) => `${id} ${JSON.stringify(path)}\n`;
+
+function parse(file: string): [bigint, string][] {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch {
+    return [];
+  }
+  return text.split('\n').flatMap((line): [bigint, string][] => {
+    const [, id, path] = /^(\d+) (".*")$/.exec(line) ?? [];
+    return id !== undefined && path !== undefined ? [[BigInt(id), JSON.parse(path) as string]] : [];
+  });
+}
