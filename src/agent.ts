@@ -94,14 +94,16 @@ export async function createAgent({
 }: AgentOptions): Promise<Agent> {
   checkOptions(receivers, boundaries);
   const chosen = dialects.map((dialect) => (typeof dialect === 'string' ? DIALECTS[dialect]() : dialect));
-  const started: AsyncDisposable[] = [];
-  const stop = new AbortController();
-  const lifetime = AbortSignal.any([signal, stop.signal]);
+  const names: Chain[] = [];
+  const sources = new Map<string, RunningReceiver>();
+  const sinks = new Map<string, RunningExporter>();
 
+  // Exporters go first: with the last numbers that they fetch.
+  let closing: Promise<void> | undefined;
   const close = () => {
     signal.removeEventListener('abort', onAbort);
-    stop.abort();
-    return disposeAll(started.splice(0));
+    closing ??= disposeAll([...names, ...sources.values(), ...sinks.values()]);
+    return closing;
   };
   const onAbort = () => void close().catch((error: unknown) => log.error({ err: error }, 'closing'));
 
@@ -109,26 +111,16 @@ export async function createAgent({
     signal.throwIfAborted();
     const chain = await startChain(
       { resolvers, ...(identities !== undefined && { limit: identities }) },
-      lifetime,
+      signal,
     );
-    started.push(chain);
-
-    const sources = new Map<string, RunningReceiver>();
-    for (const receiver of receivers) {
-      signal.throwIfAborted();
-      const running = await receiver.start({
-        log: log.child({ receiver: receiver.name }),
-        boundaries,
-        signal: lifetime,
-      });
-      started.push(running);
-      sources.set(unique(receiver.name, sources), running);
-      running.setPrefixes?.(chain.prefixes());
-    }
-
-    const sinks = new Map<string, RunningExporter>();
-    const sweep = async () => sum(await Promise.all([...sources.values()].map((source) => source.collect())));
+    names.push(chain);
     const identify = identifierOf(chain);
+
+    // Exporters start before receivers, so that a port in use is found before the kernel is touched.
+    const sweep = async () => {
+      if (sources.size < receivers.length) throw new MeshtapError('NOT_READY', 'meshtap is starting');
+      return sum(await Promise.all([...sources.values()].map((source) => source.collect())));
+    };
     const { collect } = createCollector({
       sweep,
       identify,
@@ -145,15 +137,25 @@ export async function createAgent({
         'host.name': hostname(),
         ...resource,
       },
-      ready: () => [...sources.values()].every((source) => source.status().state === 'running'),
+      ready: () =>
+        sources.size === receivers.length &&
+        [...sources.values()].every((source) => source.status().state === 'running'),
     };
     for (const exporter of exporters) {
       signal.throwIfAborted();
       const running = await exporter.start({ ...context, log: log.child({ exporter: exporter.name }) });
-      started.push(running);
       sinks.set(unique(exporter.name, sinks), running);
     }
-
+    for (const receiver of receivers) {
+      signal.throwIfAborted();
+      const running = await receiver.start({
+        log: log.child({ receiver: receiver.name }),
+        boundaries,
+        signal,
+      });
+      sources.set(unique(receiver.name, sources), running);
+      running.setPrefixes?.(chain.prefixes());
+    }
     signal.throwIfAborted();
     signal.addEventListener('abort', onAbort);
 

@@ -4,6 +4,7 @@ export type ErrorCode =
   | 'USAGE'
   | 'NOT_ROOT'
   | 'NOT_SUPPORTED'
+  | 'NOT_READY'
   | 'LIBBPF_MISSING'
   | 'OBJECT_MISSING'
   | 'VERIFIER_REFUSED'
