@@ -33,12 +33,12 @@ const WINDOW = 5;
  * parent, and the cgroups are removed here, or by the next demo if this one was killed.
  */
 export async function demo(config: Config, { seconds }: DemoOptions): Promise<void> {
-  const stop = AbortSignal.any([untilSignal(), ...(seconds === undefined ? [] : [endAfter(seconds)])]);
-  await start(config, stop);
+  const duration = seconds === undefined ? undefined : millisecondsOf(seconds);
+  await play(config, untilSignal(), duration);
   process.stdout.write('stopped; nothing is left behind\n');
 }
 
-async function start(config: Config, stop: AbortSignal): Promise<void> {
+async function play(config: Config, stop: AbortSignal, duration: number | undefined): Promise<void> {
   const log = createLog(config.log);
   const names = [...SERVICES, LOAD].map(({ name }) => name);
   await using cgroups = new DemoCgroups(watchedCgroup(config), names);
@@ -51,17 +51,17 @@ async function start(config: Config, stop: AbortSignal): Promise<void> {
   await processes.start();
   const { exporters, dialects } = await agent.status();
   process.stdout.write(introduction(exporters, dialects));
-  await Promise.race([show(agent, stop), processes.failed]);
+  const end = duration === undefined ? stop : AbortSignal.any([stop, AbortSignal.timeout(duration)]);
+  await Promise.race([show(agent, end), processes.failed]);
 }
 
-function endAfter(seconds: string): AbortSignal {
+function millisecondsOf(seconds: string): number {
   const number = Number(seconds);
-  if (!(number > 0 && number <= 1e6))
-    throw new MeshtapError(
-      'USAGE',
-      `--seconds: found ${JSON.stringify(seconds)}, expected a number of seconds`,
-    );
-  return AbortSignal.timeout(number * 1000);
+  if (number > 0 && number <= 1e6) return number * 1000;
+  throw new MeshtapError(
+    'USAGE',
+    `--seconds: found ${JSON.stringify(seconds)}, expected a number of seconds`,
+  );
 }
 
 function introduction(exporters: Readonly<Record<string, string>>, dialects: readonly string[]): string {
