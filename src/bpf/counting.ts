@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { MeshtapError } from '../errors.js';
 import { maps as definitions, enums } from './generated/counts.js';
 import { type BpfMap, MAP_TYPE } from './map.js';
 import type { ObjectSpec } from './object.js';
@@ -64,6 +65,32 @@ export function configure(spec: ObjectSpec, { boundaries, limits, stripes }: Cou
   spec.setGlobal('boundaries', padded);
   spec.setGlobal('stripes_mask', new Uint32Array([stripes - 1]));
   for (const [map, entries] of Object.entries(capacities(limits, stripes))) spec.setMaxEntries(map, entries);
+}
+
+/** Maps that user space reads and writes. */
+const SHARED: readonly MapName[] = [
+  ...(['pairs', 'pair_values', 'free_pairs', 'http_series', 'http_values', 'free_series'] as const),
+  ...(['ledgers', 'prefixes', 'control'] as const),
+];
+
+/**
+ * Makes sure that an object lays its maps out as this code reads them.
+ *
+ * @throws MeshtapError `OBJECT_MISSING`
+ */
+export function checkLayout(maps: Maps): void {
+  for (const name of SHARED) {
+    const map = maps.get(name);
+    const { key, value } = definitions[name];
+    if (map?.keySize === key.size && map.valueSize === value.size) continue;
+    throw new MeshtapError(
+      'OBJECT_MISSING',
+      `the BPF object is of another version: its map ${name} differs`,
+      {
+        hint: 'npm run build:bpf compiles it anew',
+      },
+    );
+  }
 }
 
 /** Hands out the indices of maps that were just created. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { type Cgroup, openCgroup } from './cgroup.js';
-import { type CountingOptions, configure, fillFreeQueues, type Maps } from './counting.js';
+import { type CountingOptions, checkLayout, configure, fillFreeQueues, type Maps } from './counting.js';
 import { requirePrivileges } from './failure.js';
 import { compare, type Group, groupOf, type Kept, layoutFor } from './layout.js';
 import { BpfLink } from './link.js';
@@ -201,7 +201,14 @@ async function load(options: InstanceOptions, reused: Maps = new Map()): Promise
     const map = reused.get(name);
     if (map) spec.reuse(name, map);
   }
-  return await spec.load();
+  const object = await spec.load();
+  try {
+    checkLayout(object.maps);
+    return object;
+  } catch (error) {
+    object.close();
+    throw error;
+  }
 }
 
 const hashOf = (file: string) => createHash('sha256').update(readFileSync(file)).digest('hex');

@@ -1,4 +1,4 @@
-import { type CountingOptions, FIRST_INDEX, type Memory } from '../bpf/counting.js';
+import { type CountingOptions, FIRST_INDEX, type MapName, type Memory } from '../bpf/counting.js';
 import type { Instance } from '../bpf/instance.js';
 import type { BpfMap } from '../bpf/map.js';
 import { MeshtapError } from '../errors.js';
@@ -170,13 +170,11 @@ export class Sweeper implements RunningReceiver {
     return words;
   }
 
-  #entryMaps(keys: string, values: string, free: string): EntryMaps {
+  #entryMaps(keys: MapName, values: MapName, free: MapName): EntryMaps {
     return { keys: this.#map(keys), values: this.#map(values), free: this.#map(free) };
   }
 
-  #map(name: string): BpfMap {
-    const map = this.#instance.maps.get(name);
-    if (!map) throw new MeshtapError('OBJECT_MISSING', `the BPF object has no map ${name}`);
-    return map;
+  #map(name: MapName): BpfMap {
+    return this.#instance.maps.get(name)!;
   }
 }

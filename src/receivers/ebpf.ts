@@ -34,6 +34,11 @@ export interface RunningEbpf extends RunningReceiver {
   setPrefixes(prefixes: readonly Prefix[]): void;
 }
 
+/** `ebpf` before it starts. */
+export interface EbpfReceiver extends Receiver {
+  start(context: ReceiverContext): Promise<RunningEbpf>;
+}
+
 const HOUR = 3_600_000;
 const NANOSECONDS = 1e9;
 
@@ -54,7 +59,7 @@ export function ebpf({
   fresh = false,
   limits,
   idleAfter = HOUR,
-}: EbpfOptions): Receiver & { start(context: ReceiverContext): Promise<RunningEbpf> } {
+}: EbpfOptions): EbpfReceiver {
   return {
     name: 'ebpf',
     async start({ log, boundaries, signal }) {

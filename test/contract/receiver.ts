@@ -1,0 +1,108 @@
+import { pino } from 'pino';
+import { describe, expect, test } from 'vitest';
+import { MeshtapError } from '../../src/errors.js';
+import type { Counts, HistogramCounts } from '../../src/receivers/counts.js';
+import type { Receiver, RunningReceiver } from '../../src/receivers/receiver.js';
+
+export interface ReceiverCase {
+  /** A fresh receiver that has not been started. */
+  create(): Receiver | Promise<Receiver>;
+  /** Lets a started receiver count something, the same pairs and series each time. */
+  traffic(): Promise<void>;
+}
+
+const BOUNDARIES = [0.001, 0.1, 10];
+
+const context = (signal = new AbortController().signal) => ({
+  log: pino({ level: 'silent' }),
+  boundaries: BOUNDARIES,
+  signal,
+});
+
+const histograms = ({ tcp, http }: Counts): HistogramCounts[] => [
+  ...tcp.flatMap(({ connect, rtt }) => [connect, rtt]),
+  ...http.flatMap(({ duration, firstByte }) => [duration, firstByte]),
+];
+
+/** Run by the tests of every receiver. */
+export function testReceiver(name: string, { create, traffic }: ReceiverCase): void {
+  describe(`${name} keeps the contract of a receiver`, () => {
+    const started = async (): Promise<RunningReceiver> => (await create()).start(context());
+
+    test('is named by one word, its file', async () => {
+      expect((await create()).name).toBe(name);
+    });
+
+    test('does not start when it is told to stop before', async () => {
+      const receiver = await create();
+      await expect(receiver.start(context(AbortSignal.abort()))).rejects.toThrow();
+    });
+
+    test('counts with the boundaries it was given, per bucket', async () => {
+      await using receiver = await started();
+      await traffic();
+      const before = Date.now();
+      const counts = await receiver.collect();
+      expect(counts.boundaries).toEqual(BOUNDARIES);
+      expect(counts.at).toBeGreaterThanOrEqual(before);
+      expect(counts.startedAt).toBeLessThanOrEqual(counts.at);
+      expect(counts.tcp.length).toBeGreaterThan(0);
+      for (const { buckets, count } of histograms(counts)) {
+        expect(buckets).toHaveLength(BOUNDARIES.length + 1);
+        expect(buckets.reduce((sum, bucket) => sum + bucket, 0)).toBe(count);
+      }
+    });
+
+    test('gives the same pair as the same object, and counters that only grow', async () => {
+      await using receiver = await started();
+      await traffic();
+      const first = await receiver.collect();
+      await traffic();
+      const second = await receiver.collect();
+      expect(second.startedAt).toBe(first.startedAt);
+      const pairs = new Set(second.tcp.map(({ pair }) => pair));
+      for (const { pair } of [...first.tcp, ...first.http]) expect(pairs).toContain(pair);
+      for (const before of first.tcp) {
+        const after = second.tcp.find(({ pair }) => pair === before.pair)!;
+        expect(after.bytesSent).toBeGreaterThanOrEqual(before.bytesSent);
+        expect(after.opened).toBeGreaterThanOrEqual(before.opened);
+      }
+    });
+
+    test('makes one sweep for those who ask at the same time', async () => {
+      await using receiver = await started();
+      const [one, other] = await Promise.all([receiver.collect(), receiver.collect()]);
+      expect(one).toBe(other);
+      expect(await receiver.collect()).not.toBe(one);
+    });
+
+    test('leaves alone what it gave away', async () => {
+      await using receiver = await started();
+      await traffic();
+      const counts = await receiver.collect();
+      const copy = structuredClone(counts);
+      await traffic();
+      await receiver.collect();
+      expect(counts).toEqual(copy);
+    });
+
+    test('says that it runs', async () => {
+      await using receiver = await started();
+      expect(receiver.status().state).toBe('running');
+    });
+
+    test('once closed, counts no more, and can be closed again', async () => {
+      const receiver = await started();
+      await receiver[Symbol.asyncDispose]();
+      await receiver[Symbol.asyncDispose]();
+      await expect(receiver.collect()).rejects.toBeInstanceOf(MeshtapError);
+    });
+
+    test('can be closed while it sweeps', async () => {
+      const receiver = await started();
+      const sweep = receiver.collect();
+      await receiver[Symbol.asyncDispose]();
+      await expect(sweep).resolves.toBeDefined();
+    });
+  });
+}

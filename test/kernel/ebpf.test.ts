@@ -1,0 +1,211 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
+import { pino } from 'pino';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { DEFAULT_LIMITS, FIRST_INDEX } from '../../src/bpf/counting.js';
+import { acquire, detach } from '../../src/bpf/instance.js';
+import { shippedObject } from '../../src/bpf/object.js';
+import type { Counts, HttpCounts, Role } from '../../src/receivers/counts.js';
+import { type EbpfOptions, ebpf, ebpfMemory } from '../../src/receivers/ebpf.js';
+import { testReceiver } from '../contract/receiver.js';
+import { makeCgroup } from '../support/cgroup.js';
+import { startExchange } from '../support/exchange.js';
+
+let counter = 0;
+const unique = () => `ebpf-${process.pid}-${++counter}`;
+
+const start = (options: EbpfOptions) =>
+  ebpf(options).start({
+    log: pino({ level: 'silent' }),
+    boundaries: [0.001, 1],
+    signal: new AbortController().signal,
+  });
+
+/** `GET 200` and the like, with how often. */
+function exchanges({ http }: Counts, role: Role): Record<string, number> {
+  const own = http.filter(({ pair }) => pair.role === role);
+  return Object.fromEntries(
+    own.map((series) => [`${series.method} ${series.status}`, series.duration.count]),
+  );
+}
+
+const ledgerOf = ({ ledger }: Counts, role: Role, subject: string, outcome: string): number =>
+  ledger.find((line) => line.role === role && line.subject === subject && line.outcome === outcome)!.count;
+
+describe('ebpf', () => {
+  test('counts both sides of each exchange in the cgroup', async () => {
+    const cgroup = makeCgroup(unique());
+    await using receiver = await start({ cgroup: cgroup.path });
+    const peer = await startExchange(cgroup.path);
+    await peer.request('GET', 200, 50);
+    await peer.request('POST', 503, 7);
+    const counts = await receiver.collect();
+    for (const role of ['client', 'server'] as const) {
+      expect(exchanges(counts, role)).toEqual({ 'GET 200': 50, 'POST 503': 7 });
+      expect(ledgerOf(counts, role, 'requests', 'seen')).toBe(57);
+      expect(ledgerOf(counts, role, 'requests', 'answered')).toBe(57);
+      const pair = counts.http.find((series) => series.pair.role === role)!.pair;
+      const end = { kind: 'cgroup', cgroup: cgroup.id };
+      expect(pair).toEqual({ role, local: end, remote: end, port: peer.port, overflow: false });
+    }
+    expect(counts.budgets).toEqual([
+      { name: 'pairs', used: 2, limit: DEFAULT_LIMITS.pairs - FIRST_INDEX },
+      { name: 'series', used: 4, limit: DEFAULT_LIMITS.series - FIRST_INDEX },
+    ]);
+  });
+
+  test('goes on with its counts when the agent is another process', async () => {
+    const cgroup = makeCgroup(unique());
+    const instance = unique();
+    onTestFinished(() => {
+      detach({ instance });
+    });
+    const peer = await startExchange(cgroup.path);
+    const first = await start({ cgroup: cgroup.path, instance });
+    await peer.request('GET', 200, 10);
+    const { startedAt } = await first.collect();
+    await first[Symbol.asyncDispose]();
+    await peer.request('GET', 200, 20);
+    await using second = await start({ cgroup: cgroup.path, instance });
+    await peer.request('GET', 200, 30);
+    const counts = await second.collect();
+    expect(exchanges(counts, 'server')).toEqual({ 'GET 200': 60 });
+    expect(exchanges(counts, 'client')).toEqual({ 'GET 200': 60 });
+    expect(counts.startedAt).toBe(startedAt);
+  });
+
+  test('lets idle series go, and goes on where they were when they come back', async () => {
+    const cgroup = makeCgroup(unique());
+    await using receiver = await start({ cgroup: cgroup.path, idleAfter: 200 });
+    const peer = await startExchange(cgroup.path);
+    await peer.request('GET', 200, 5);
+    await peer.request('GET', 404, 3);
+    const used = ({ budgets }: Counts) => budgets.map((budget) => budget.used);
+    expect(used(await receiver.collect())).toEqual([2, 4]);
+    // Only one of the two goes on; the connection stays open all the time.
+    let counts = await receiver.collect();
+    while (used(counts)[1]! > 2) {
+      await peer.request('GET', 200, 1);
+      await setTimeout(20);
+      counts = await receiver.collect();
+      for (const role of ['client', 'server'] as const) {
+        expect(ledgerOf(counts, role, 'requests', 'answered')).toBeGreaterThanOrEqual(
+          exchanges(counts, role)['GET 200']! + (exchanges(counts, role)['GET 404'] ?? 0),
+        );
+      }
+    }
+    const before = exchanges(counts, 'server')['GET 200']!;
+    await peer.request('GET', 404, 1);
+    await peer.request('GET', 200, 1);
+    counts = await receiver.collect();
+    expect(exchanges(counts, 'server')).toEqual({ 'GET 200': before + 1, 'GET 404': 4 });
+    expect(exchanges(counts, 'client')).toEqual({ 'GET 200': before + 1, 'GET 404': 4 });
+  });
+
+  test('counts in one series per side what exceeds the budget, and says so', async () => {
+    const cgroup = makeCgroup(unique());
+    await using receiver = await start({ cgroup: cgroup.path, limits: { series: FIRST_INDEX + 2 } });
+    const peer = await startExchange(cgroup.path);
+    await peer.request('GET', 200, 5);
+    for (const status of [201, 202, 203]) await peer.request('GET', status, 2);
+    const counts = await receiver.collect();
+    for (const role of ['client', 'server'] as const) {
+      const own = counts.http.filter(({ pair }) => pair.role === role);
+      const total = (some: HttpCounts[]) => some.reduce((sum, { duration }) => sum + duration.count, 0);
+      expect(total(own)).toBe(11);
+      expect(total(own.filter(({ overflow }) => overflow))).toBe(6);
+      expect(ledgerOf(counts, role, 'series', 'overflowed')).toBe(6);
+    }
+    expect(receiver.status()).toMatchObject({ state: 'degraded', reason: 'the limit of series was reached' });
+  });
+
+  test('takes the memory it says', async () => {
+    const cgroup = makeCgroup(unique());
+    const limits = { pairs: 500, series: 3000, early: 200 };
+    using instance = await acquire({
+      object: shippedObject('meshtap'),
+      cgroup: cgroup.path,
+      boundaries: [1n],
+      limits,
+      stripes: 2,
+    });
+    // The kernel's own account; a map that grows as it is filled has hardly any yet.
+    let held = 0;
+    for (const [name, map] of instance.maps) {
+      const text = readFileSync(`/proc/self/fdinfo/${map.fd}`, 'utf8');
+      if (name !== 'prefixes') held += Number(/^memlock:\s*(\d+)/m.exec(text)![1]);
+    }
+    const { total, maps } = ebpfMemory(limits);
+    const said = total - maps.prefixes!;
+    expect(held).toBeGreaterThan(said * 0.8);
+    expect(held).toBeLessThan(said * 1.2);
+  });
+});
+
+describe('prefixes', () => {
+  test('fold addresses from the next request on, on open connections too', async () => {
+    const cgroup = makeCgroup(unique());
+    await using receiver = await start({ cgroup: cgroup.path });
+    const peer = await startExchange(cgroup.path);
+    // This process is outside the cgroup, and keeps its connection.
+    const request = async (times: number) => {
+      for (let i = 0; i < times; i++) await (await fetch(`http://127.0.0.1:${peer.port}/200`)).text();
+    };
+    const byPeer = async () => {
+      const { http } = await receiver.collect();
+      return http.map(({ pair, duration }) => [pair.remote, duration.count]);
+    };
+    const byAddress = { kind: 'address', address: '127.0.0.1' };
+    await request(1);
+    expect(await byPeer()).toEqual([[byAddress, 1]]);
+
+    receiver.setPrefixes([
+      { cidr: '0.0.0.0/0', id: 'world' },
+      { cidr: '127.0.0.0/8', id: 4711 },
+    ]);
+    await request(2);
+    const folded = { kind: 'prefix', id: 4711 };
+    expect(await byPeer()).toEqual([
+      [byAddress, 1],
+      [folded, 2],
+    ]);
+
+    receiver.setPrefixes([{ cidr: '0.0.0.0/0', id: 'world' }]);
+    await request(3);
+    expect(await byPeer()).toEqual([
+      [byAddress, 1],
+      [folded, 2],
+      [{ kind: 'world' }, 3],
+    ]);
+
+    receiver.setPrefixes([
+      { cidr: '0.0.0.0/0', id: 'world' },
+      { cidr: '127.0.0.1', id: 'address' },
+    ]);
+    await request(4);
+    expect((await byPeer())[0]).toEqual([byAddress, 5]);
+  });
+
+  test('more than there is room for are refused', async () => {
+    const cgroup = makeCgroup(unique());
+    await using receiver = await start({ cgroup: cgroup.path });
+    const many = Array.from({ length: 16_385 }, (_, i) => ({ cidr: `10.${i >> 8}.${i & 255}.0/24`, id: 16 }));
+    expect(() => receiver.setPrefixes(many)).toThrow(/prefixes/);
+  });
+});
+
+describe('the contract', () => {
+  const cgroups = new Map<string, Awaited<ReturnType<typeof startExchange>>>();
+  let current = '';
+  testReceiver('ebpf', {
+    create: () => {
+      current = makeCgroup(unique()).path;
+      return ebpf({ cgroup: current });
+    },
+    traffic: async () => {
+      const peer = cgroups.get(current) ?? (await startExchange(current));
+      cgroups.set(current, peer);
+      await peer.request('GET', 200, 3);
+    },
+  });
+});
