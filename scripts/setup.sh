@@ -93,12 +93,12 @@ build() {
   for source in bpf-src/*.bpf.c; do
     stale "bpf/x64/$(basename "${source%.c}").o" bpf-src scripts/build-bpf.sh || continue
     say 'building the kernel programs'
-    npm run --silent build:bpf >&2
+    npm run --silent build:bpf >&2 || fail 'building the kernel programs failed, see above.'
     break
   done
   if stale dist/cli/main.js src package.json tsconfig.json tsconfig.build.json; then
     say 'building the agent'
-    npm run --silent build:ts >&2
+    npm run --silent build:ts >&2 || fail 'building the agent failed, see above.'
   fi
 }
 
