@@ -1,0 +1,142 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { cgroupMount } from '../src/identity/cgroup-mount.js';
+
+/** One way of asking nginx for something. */
+export interface Shape {
+  readonly name: string;
+  readonly path: string;
+  readonly headers?: readonly string[];
+}
+
+export const SHAPES: readonly Shape[] = [
+  { name: 'small answers on kept connections', path: '/small' },
+  { name: '100 kB answers on kept connections', path: '/100k' },
+  { name: 'a connection per request', path: '/small', headers: ['Connection: close'] },
+];
+
+/** What one round of load came to. */
+export interface Round {
+  readonly requests: number;
+  /** Requests per second. */
+  readonly rate: number;
+  /** Of the latency, milliseconds. */
+  readonly p99: number;
+}
+
+const CONNECTIONS = 32;
+const run = promisify(execFile);
+
+/** nginx with one worker and a place for wrk, in cgroups of their own below `cgroup`. */
+export class Traffic implements AsyncDisposable {
+  readonly cgroup = join(cgroupMount(), `meshtap-bench-${process.pid}`);
+  readonly #server = join(this.cgroup, 'server');
+  readonly #client = join(this.cgroup, 'client');
+  readonly #directory = mkdtempSync(join(tmpdir(), 'meshtap-bench-'));
+  readonly #signal: AbortSignal;
+  #nginx: ChildProcess | undefined;
+  #port = 0;
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+  }
+
+  static async start(signal: AbortSignal): Promise<Traffic> {
+    const traffic = new Traffic(signal);
+    try {
+      await traffic.#start();
+      return traffic;
+    } catch (error) {
+      await traffic[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async #start(): Promise<void> {
+    for (const path of [this.cgroup, this.#server, this.#client]) mkdirSync(path);
+    this.#port = await freePort();
+    writeFileSync(join(this.#directory, '100k'), Buffer.alloc(100_000, 'x'));
+    const file = join(this.#directory, 'nginx.conf');
+    writeFileSync(file, configuration(this.#directory, this.#port));
+    this.#nginx = spawn(...inCgroup(this.#server, 'nginx', '-c', file, '-e', 'stderr'), {
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
+    for (let attempt = 0; attempt < 100; attempt++) {
+      if (this.#nginx.exitCode !== null) break;
+      try {
+        await fetch(`http://127.0.0.1:${this.#port}/small`);
+        return;
+      } catch {
+        await sleep(20);
+      }
+    }
+    throw new Error('nginx does not answer');
+  }
+
+  /** As many requests as there is time for, one after the other on each of 32 connections. */
+  async load({ path, headers = [] }: Shape, seconds: number): Promise<Round> {
+    const flags = ['-t1', `-c${CONNECTIONS}`, `-d${seconds}s`, '--latency'];
+    const extra = headers.flatMap((header) => ['-H', header]);
+    const url = `http://127.0.0.1:${this.#port}${path}`;
+    const [command, options] = inCgroup(this.#client, 'wrk', ...flags, ...extra, url);
+    const { stdout } = await run(command, options, { signal: this.#signal });
+    const [, requests] = /(\d+) requests in/.exec(stdout) ?? [];
+    const [, rate] = /Requests\/sec:\s+([\d.]+)/.exec(stdout) ?? [];
+    const [, p99, unit] = /99%\s+([\d.]+)(us|ms|s)/.exec(stdout) ?? [];
+    if (!requests || !rate || !p99 || /Non-2xx|Socket errors/.test(stdout))
+      throw new Error(`wrk did not get what it asked for:\n${stdout}`);
+    return { requests: Number(requests), rate: Number(rate), p99: Number(p99) * MILLISECONDS[unit!]! };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#nginx?.exitCode === null && this.#nginx.kill('SIGTERM')) await once(this.#nginx, 'exit');
+    rmSync(this.#directory, { recursive: true, force: true });
+    for (const path of [this.#server, this.#client, this.cgroup]) rmdirSync(path);
+  }
+}
+
+const MILLISECONDS: Record<string, number> = { us: 1e-3, ms: 1, s: 1e3 };
+
+/** The command and its arguments, for a process that is in the cgroup before it does anything. */
+function inCgroup(cgroup: string, ...command: string[]): [string, string[]] {
+  return ['sh', ['-c', 'echo $$ > "$0/cgroup.procs"; exec "$@"', cgroup, ...command]];
+}
+
+const configuration = (directory: string, port: number) => `
+daemon off;
+user root;
+worker_processes 1;
+pid ${directory}/pid;
+error_log stderr;
+events { worker_connections 1024; }
+http {
+  access_log off;
+  sendfile on;
+  keepalive_requests 1000000000;
+  client_body_temp_path ${directory}/body;
+  proxy_temp_path ${directory}/proxy;
+  fastcgi_temp_path ${directory}/fastcgi;
+  uwsgi_temp_path ${directory}/uwsgi;
+  scgi_temp_path ${directory}/scgi;
+  server {
+    listen 127.0.0.1:${port} reuseport;
+    root ${directory};
+    location = /small { return 200 "a small answer, as from a health check or a look into a cache\\n"; }
+  }
+}
+`;
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
