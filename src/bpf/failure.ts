@@ -81,17 +81,18 @@ const NOT_A_VERDICT = [
   /^\s*;/,
   /^\d+: \(/,
   /^(from )?\d+(:| to \d+)/,
+  /^\s*(frame\d+:)?\s*R\d+(_\w+)?=/,
   /^(parent|last_idx|regs=|mark_precise|frame\d|caller|callee|returning)/,
   /^(Validating|Func#|func#|arg#)/,
 ];
 
-/** The verifier's verdict is the last thing it writes before its statistics; without it, libbpf's first complaint. */
+/** The verifier's verdict is the last thing it writes before its statistics; without a verifier, libbpf's complaint. */
 function tellingLine(lines: readonly string[]): string | undefined {
-  const end = lines.findIndex((line) => line.includes('-- END PROG LOAD LOG --'));
   const begin = lines.findIndex((line) => line.includes('-- BEGIN PROG LOAD LOG --'));
-  if (begin >= 0 && end > begin) {
-    const verdict = lines.slice(begin + 1, end).findLast((l) => !NOT_A_VERDICT.some((p) => p.test(l)));
-    if (verdict !== undefined) return verdict.trim();
-  }
-  return lines[0]?.replace(/^libbpf: /, '');
+  if (begin < 0) return lines[0]?.replace(/^libbpf: /, '');
+  const end = lines.findIndex((line) => line.includes('-- END PROG LOAD LOG --'));
+  return lines
+    .slice(begin + 1, end < 0 ? undefined : end)
+    .findLast((line) => !NOT_A_VERDICT.some((pattern) => pattern.test(line)))
+    ?.trim();
 }
