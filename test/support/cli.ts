@@ -81,16 +81,21 @@ export class Running {
   }
 
   /** Waits for a pattern on stdout or stderr; rejects if the process ends before. */
-  async says(pattern: RegExp): Promise<RegExpExecArray> {
-    for (;;) {
-      const found = pattern.exec(this.stdout) ?? pattern.exec(this.stderr);
-      if (found) return found;
-      const more = [once(this.child.stdout!, 'data'), once(this.child.stderr!, 'data')];
-      const end = this.ended.then(({ code, signal, stdout, stderr }) => {
-        throw new Error(`ended (${signal ?? code}) without ${pattern}:\n${stdout}${stderr}`);
-      });
-      await Promise.race([...more, end]);
-    }
+  says(pattern: RegExp): Promise<RegExpExecArray> {
+    return new Promise((resolve, reject) => {
+      const outputs = [this.child.stdout!, this.child.stderr!];
+      const look = () => {
+        const found = pattern.exec(this.stdout) ?? pattern.exec(this.stderr);
+        if (!found) return;
+        for (const output of outputs) output.off('data', look);
+        resolve(found);
+      };
+      for (const output of outputs) output.on('data', look);
+      look();
+      this.ended.then(({ code, signal, stdout, stderr }) =>
+        reject(new Error(`ended (${signal ?? code}) without ${pattern}:\n${stdout}${stderr}`)),
+      );
+    });
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM') {
