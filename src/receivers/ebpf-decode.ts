@@ -15,6 +15,7 @@ import type {
   Role,
   TcpCounts,
 } from './counts.js';
+import type { Row } from './ebpf-retire.js';
 
 /** A pair, and the name under which its counts go on when it comes back with another index. */
 export interface PairLabel {
@@ -135,24 +136,24 @@ export const overflowSeries = ({ id, pair }: PairLabel): SeriesLabel => ({
 const TWO_TO_32 = 2 ** 32;
 
 /**
- * Sums the stripes of one value: every value is an array of 64-bit counters. Numbers are exact up to 2^53.
- * `values` are the raw entries of the array, those of an index side by side.
+ * Adds the stripes of one value to the counters that begin at `at`: every value is an array of `size` 64-bit
+ * counters. Numbers are exact up to 2^53. `values` are the raw entries of the array, those of an index side by side.
  */
-export function sumStripes(values: Uint32Array, index: number, stripes: number, into: Float64Array): void {
-  into.fill(0);
-  const words = into.length;
-  let at = index * stripes * words * 2;
+export function addStripes(
+  values: Uint32Array,
+  { index, stripes, size }: { index: number; stripes: number; size: number },
+  into: Float64Array,
+  at = 0,
+): void {
+  let from = index * stripes * size * 2;
   for (let stripe = 0; stripe < stripes; stripe++) {
-    for (let word = 0; word < words; word++, at += 2) {
-      into[word]! += values[at]! + values[at + 1]! * TWO_TO_32;
-    }
+    for (let i = at; i < at + size; i++, from += 2) into[i]! += values[from]! + values[from + 1]! * TWO_TO_32;
   }
 }
 
 /** Offsets in 64-bit words. */
 const word = ({ offset }: { readonly offset: number }) => offset / 8;
-export const PAIR_WORDS: number = pair_value.size / 8;
-export const SERIES_WORDS: number = http_value.size / 8;
+const PAIR_WORDS = pair_value.size / 8;
 const SUM = word(histogram.fields.sum);
 const BUCKETS = word(histogram.fields.bucket);
 const NANOSECONDS = 1e9;
@@ -161,32 +162,33 @@ const NANOSECONDS = 1e9;
 function histogramAt(words: Float64Array, at: number, boundaries: number): HistogramCounts {
   const buckets = words.subarray(at + BUCKETS, at + BUCKETS + boundaries + 1);
   let count = 0;
-  for (const bucket of buckets) count += bucket;
+  for (let i = 0; i < buckets.length; i++) count += buckets[i]!;
   return { sum: words[at + SUM]! / NANOSECONDS, count, buckets };
 }
 
 /** `struct pair_value` */
-export function tcpCounts({ pair }: PairLabel, words: Float64Array, boundaries: number): TcpCounts {
+export function tcpCounts({ label, words, at }: Row<PairLabel>, boundaries: number): TcpCounts {
   const { fields } = pair_value;
+  const counter = (field: { readonly offset: number }) => words[at + word(field)]!;
   return {
-    pair,
-    opened: words[word(fields.opened)]!,
-    closed: words[word(fields.closed)]!,
-    reset: words[word(fields.reset)]!,
-    timedOut: words[word(fields.timed_out)]!,
-    refused: words[word(fields.refused)]!,
-    unreachable: words[word(fields.unreachable)]!,
-    cancelled: words[word(fields.cancelled)]!,
-    bytesSent: words[word(fields.bytes_sent)]!,
-    bytesReceived: words[word(fields.bytes_received)]!,
-    retransmits: words[word(fields.retransmits)]!,
-    connect: histogramAt(words, word(fields.connect), boundaries),
-    rtt: histogramAt(words, word(fields.rtt), boundaries),
+    pair: label.pair,
+    opened: counter(fields.opened),
+    closed: counter(fields.closed),
+    reset: counter(fields.reset),
+    timedOut: counter(fields.timed_out),
+    refused: counter(fields.refused),
+    unreachable: counter(fields.unreachable),
+    cancelled: counter(fields.cancelled),
+    bytesSent: counter(fields.bytes_sent),
+    bytesReceived: counter(fields.bytes_received),
+    retransmits: counter(fields.retransmits),
+    connect: histogramAt(words, at + word(fields.connect), boundaries),
+    rtt: histogramAt(words, at + word(fields.rtt), boundaries),
   };
 }
 
 /** `struct http_value` */
-export function httpCounts(label: SeriesLabel, words: Float64Array, boundaries: number): HttpCounts {
+export function httpCounts({ label, words, at }: Row<SeriesLabel>, boundaries: number): HttpCounts {
   const { pair, method, status, failure, version, scheme } = label;
   return {
     pair,
@@ -197,8 +199,8 @@ export function httpCounts(label: SeriesLabel, words: Float64Array, boundaries: 
     scheme,
     route: undefined,
     overflow: label.pairIndex < 0,
-    duration: histogramAt(words, word(http_value.fields.duration), boundaries),
-    firstByte: histogramAt(words, word(http_value.fields.first_byte), boundaries),
+    duration: histogramAt(words, at + word(http_value.fields.duration), boundaries),
+    firstByte: histogramAt(words, at + word(http_value.fields.first_byte), boundaries),
   };
 }
 
@@ -206,16 +208,16 @@ export function httpCounts(label: SeriesLabel, words: Float64Array, boundaries: 
 const SUMS = new Set([word(pair_value.fields.connect) + SUM, word(pair_value.fields.rtt) + SUM]);
 
 /** A number that changes with any count of a pair. */
-export function pairActivity(words: Float64Array): number {
+export function pairActivity(words: Float64Array, at: number): number {
   let total = 0;
-  for (let i = 0; i < words.length; i++) if (!SUMS.has(i)) total += words[i]!;
+  for (let i = 0; i < PAIR_WORDS; i++) if (!SUMS.has(i)) total += words[at + i]!;
   return total;
 }
 
 /** A number that changes with any exchange of a series. */
-export function seriesActivity(words: Float64Array): number {
+export function seriesActivity(words: Float64Array, at: number): number {
   let total = 0;
-  const first = word(http_value.fields.duration) + BUCKETS;
+  const first = at + word(http_value.fields.duration) + BUCKETS;
   for (let i = first; i < first + histogram.fields.bucket.size / 8; i++) total += words[i]!;
   return total;
 }

@@ -7,7 +7,7 @@
 import { FIRST_INDEX } from '../bpf/counting.js';
 import { structs } from '../bpf/generated/counts.js';
 import type { Batch, BpfMap } from '../bpf/map.js';
-import { sumStripes } from './ebpf-decode.js';
+import { addStripes } from './ebpf-decode.js';
 import { type Row, type SlotOptions, SlotTable } from './ebpf-retire.js';
 
 const { control: CONTROL } = structs;
@@ -47,9 +47,10 @@ export class Entries<Label extends { readonly id: string }> {
   readonly #maps: EntryMaps;
   readonly #stripes: number;
   readonly #overflow: readonly Label[];
-  readonly #activity: (words: Float64Array) => number;
+  readonly #activity: (words: Float64Array, at: number) => number;
   readonly #identify: (key: Uint8Array) => Label | undefined;
   readonly #words: number;
+  #values: Uint32Array = new Uint32Array(0);
   readonly slots: SlotTable<Label>;
 
   constructor({ maps, stripes, epoch, overflow, ...slots }: EntriesOptions<Label>) {
@@ -93,14 +94,18 @@ export class Entries<Label extends { readonly id: string }> {
     }
   }
 
-  /** All counts. What exceeded the budget is among them if there was any. */
-  readRows(): Row<Label>[] {
-    const valueAt = this.#readValues(Math.max(this.slots.end, FIRST_INDEX));
-    const rows = this.slots.read(valueAt);
+  /** Reads the values of all entries. They hold until the next time. */
+  readValues(): void {
+    this.#values = this.#valuesBelow(Math.max(this.slots.end, FIRST_INDEX));
+  }
+
+  /** All counts as of `readValues`. What exceeded the budget is among them if there was any. */
+  rows(): Row<Label>[] {
+    const rows = this.slots.read((index, into, at) => this.#add(index, into, at));
     for (const [index, label] of this.#overflow.entries()) {
       const words = new Float64Array(this.#words);
-      valueAt(index, words);
-      if (this.#activity(words) > 0) rows.push({ label, words });
+      this.#add(index, words, 0);
+      if (this.#activity(words, 0) > 0) rows.push({ label, words, at: 0 });
     }
     return rows;
   }
@@ -111,7 +116,7 @@ export class Entries<Label extends { readonly id: string }> {
    */
   adoptOrphans(): void {
     // The values first, because an entry gets its key before its counts.
-    const valueAt = this.#readValues(this.#maps.keys.maxEntries);
+    this.#values = this.#valuesBelow(this.#maps.keys.maxEntries);
     const { keySize } = this.#maps.keys;
     const { count, keys, values } = this.readKeys();
     const taken = new Set<number>();
@@ -120,17 +125,19 @@ export class Entries<Label extends { readonly id: string }> {
       if (this.#identify(key)) taken.add(index);
       else this.#maps.keys.delete(key);
     }
-    const words = new Float64Array(this.#words);
     for (let index = FIRST_INDEX; index < this.#maps.keys.maxEntries; index++) {
-      valueAt(index, words);
-      if (!taken.has(index) && this.#activity(words) > 0) this.slots.adopt(index);
+      const words = new Float64Array(this.#words);
+      this.#add(index, words, 0);
+      if (!taken.has(index) && this.#activity(words, 0) > 0) this.slots.adopt(index);
     }
   }
 
-  /** The values of all indices below `end`. */
-  #readValues(end: number): (index: number, into: Float64Array) => void {
-    const values = words32(this.#maps.values.read(end * this.#stripes).values);
-    return (index, into) => sumStripes(values, index, this.#stripes, into);
+  #valuesBelow(end: number): Uint32Array {
+    return words32(this.#maps.values.read(end * this.#stripes).values);
+  }
+
+  #add(index: number, into: Float64Array, at: number): void {
+    addStripes(this.#values, { index, stripes: this.#stripes, size: this.#words }, into, at);
   }
 
   #release(index: number): void {

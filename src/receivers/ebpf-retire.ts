@@ -29,7 +29,7 @@ export interface SlotOptions<Label> {
   /** Counters per value. */
   readonly words: number;
   /** A number that changes whenever something was counted. */
-  readonly activity: (words: Float64Array) => number;
+  readonly activity: (words: Float64Array, at: number) => number;
   /** How long nothing must have been counted, milliseconds. */
   readonly idleAfter: number;
   /** How many entries that left are remembered; the one that left first is forgotten first. */
@@ -54,7 +54,9 @@ interface Slot<Label> {
 /** Counts of one name: what its slots hold now, and what former ones held. */
 export interface Row<Label> {
   readonly label: Label;
+  /** Shared by the rows of a sweep: this one's counters begin at `at`. */
   readonly words: Float64Array;
+  readonly at: number;
 }
 
 /** The entries of one hash and their values. A sweep calls `see` for each entry, then `read`, then `retire`. */
@@ -121,29 +123,31 @@ export class SlotTable<Label extends { readonly id: string }> {
     this.#orphans.set(index, this.#options.clock());
   }
 
-  /** All counts, a row per name. `valueAt` writes down what an index holds. */
-  read(valueAt: (index: number, into: Float64Array) => void): Row<Label>[] {
-    const { words, activity, clock, settle } = this.#options;
+  /** All counts, a row per name. `valueAt` adds what an index holds to the counters that begin at `at`. */
+  read(valueAt: (index: number, into: Float64Array, at: number) => void): Row<Label>[] {
+    const { words: size, activity, clock, settle } = this.#options;
     const now = clock();
-    const all = new Float64Array(this.#slots.size * words);
+    const words = new Float64Array(this.#slots.size * size);
     const rows = new Map<string, Row<Label>>();
     let at = 0;
     for (const slot of this.#slots.values()) {
-      const value = all.subarray(at, at + words);
-      at += words;
-      valueAt(slot.index, value);
-      const active = activity(value);
+      valueAt(slot.index, words, at);
+      const active = activity(words, at);
       if (active !== slot.activity) slot.changedAt = now;
       slot.activity = active;
+      if (slot.removed && now - slot.removed.at >= settle) {
+        this.#final.set(slot.index, words.slice(at, at + size));
+      }
 
       const { id } = slot.label;
       const row = rows.get(id);
-      if (row) add(row.words, value);
+      if (row) add(row.words, row.at, words.subarray(at, at + size));
       else {
         const former = this.#former.get(id);
-        rows.set(id, { label: slot.label, words: former ? add(value.slice(), former) : value });
+        if (former) add(words, at, former);
+        rows.set(id, { label: slot.label, words, at });
       }
-      if (slot.removed && now - slot.removed.at >= settle) this.#final.set(slot.index, value.slice());
+      at += size;
     }
     return [...rows.values()];
   }
@@ -192,23 +196,22 @@ export class SlotTable<Label extends { readonly id: string }> {
   #forget({ index, label: { id } }: Slot<Label>, final: Float64Array): void {
     this.#slots.delete(index);
     const former = this.#former.get(id);
-    const total = former ? add(final, former) : final;
+    if (former) add(final, 0, former);
     const others = this.#names.get(id)! - 1;
     if (others > 0) {
       this.#names.set(id, others);
-      this.#former.set(id, total);
+      this.#former.set(id, final);
       return;
     }
     this.#names.delete(id);
     this.#former.delete(id);
-    this.#remembered.set(id, total);
+    this.#remembered.set(id, final);
     if (this.#remembered.size > this.#options.remember) {
       this.#remembered.delete(this.#remembered.keys().next().value!);
     }
   }
 }
 
-function add(to: Float64Array, what: Float64Array): Float64Array {
-  for (let i = 0; i < to.length; i++) to[i]! += what[i]!;
-  return to;
+function add(to: Float64Array, at: number, what: Float64Array): void {
+  for (let i = 0; i < what.length; i++) to[at + i]! += what[i]!;
 }

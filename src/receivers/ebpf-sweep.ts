@@ -1,9 +1,11 @@
+import { setImmediate } from 'node:timers/promises';
 import { type CountingOptions, FIRST_INDEX, type MapName, type Memory } from '../bpf/counting.js';
 import type { Instance } from '../bpf/instance.js';
 import type { BpfMap } from '../bpf/map.js';
 import { MeshtapError } from '../errors.js';
 import type { Counts, LedgerLine } from './counts.js';
 import {
+  addStripes,
   decodePair,
   decodeSeries,
   httpCounts,
@@ -16,7 +18,6 @@ import {
   pairIndexOf,
   type SeriesLabel,
   seriesActivity,
-  sumStripes,
   tcpCounts,
 } from './ebpf-decode.js';
 import { Entries, type EntryMaps, Epoch } from './ebpf-entries.js';
@@ -139,9 +140,15 @@ export class Sweeper implements RunningReceiver {
     }
 
     const at = Date.now();
-    const tcp = this.#pairs.readRows();
-    const http = this.#series.readRows();
     const ledger = this.#readLedger();
+    // At the limits of a large instance each of these takes milliseconds: others get their turn in between.
+    this.#pairs.readValues();
+    const pairs = this.#pairs.rows();
+    await setImmediate();
+    this.#series.readValues();
+    await setImmediate();
+    const exchanges = this.#series.rows();
+    await setImmediate();
 
     this.#series.slots.retire();
     const referred = new Set(this.#series.slots.labels().map((label) => label.pairIndex));
@@ -153,8 +160,8 @@ export class Sweeper implements RunningReceiver {
       startedAt: this.#instance.startedAt,
       at,
       boundaries: this.#boundaries,
-      tcp: tcp.map(({ label, words }) => tcpCounts(label, words, length)),
-      http: http.map(({ label, words }) => httpCounts(label, words, length)),
+      tcp: pairs.map((row) => tcpCounts(row, length)),
+      http: exchanges.map((row) => httpCounts(row, length)),
       ledger: ledgerLines(ledger),
       budgets: [
         { name: 'pairs', used: this.#pairs.slots.used, limit: limits.pairs - FIRST_INDEX },
@@ -166,7 +173,9 @@ export class Sweeper implements RunningReceiver {
   #readLedger(): Float64Array {
     const { values } = this.#map('ledgers').read();
     const words = new Float64Array(LEDGER_WORDS);
-    sumStripes(new Uint32Array(values.buffer, 0, values.length / 4), 0, this.#options.stripes, words);
+    const { stripes } = this.#options;
+    const raw = new Uint32Array(values.buffer, values.byteOffset, values.length / 4);
+    addStripes(raw, { index: 0, stripes, size: LEDGER_WORDS }, words);
     return words;
   }
 

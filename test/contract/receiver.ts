@@ -1,12 +1,12 @@
 import { pino } from 'pino';
-import { describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MeshtapError } from '../../src/errors.js';
 import type { Counts, HistogramCounts } from '../../src/receivers/counts.js';
 import type { Receiver, RunningReceiver } from '../../src/receivers/receiver.js';
 
 export interface ReceiverCase {
   /** A fresh receiver that has not been started. */
-  create(): Receiver | Promise<Receiver>;
+  create(): Receiver;
   /** Lets a started receiver count something, the same pairs and series each time. */
   traffic(): Promise<void>;
 }
@@ -27,19 +27,21 @@ const histograms = ({ tcp, http }: Counts): HistogramCounts[] => [
 /** Run by the tests of every receiver. */
 export function testReceiver(name: string, { create, traffic }: ReceiverCase): void {
   describe(`${name} keeps the contract of a receiver`, () => {
-    const started = async (): Promise<RunningReceiver> => (await create()).start(context());
+    let receiver: RunningReceiver;
+    beforeAll(async () => {
+      receiver = await create().start(context());
+    });
+    afterAll(() => receiver?.[Symbol.asyncDispose]());
 
-    test('is named by one word, its file', async () => {
-      expect((await create()).name).toBe(name);
+    test('is named by one word, its file', () => {
+      expect(create().name).toBe(name);
     });
 
     test('does not start when it is told to stop before', async () => {
-      const receiver = await create();
-      await expect(receiver.start(context(AbortSignal.abort()))).rejects.toThrow();
+      await expect(create().start(context(AbortSignal.abort()))).rejects.toThrow();
     });
 
     test('counts with the boundaries it was given, per bucket', async () => {
-      await using receiver = await started();
       await traffic();
       const before = Date.now();
       const counts = await receiver.collect();
@@ -54,7 +56,6 @@ export function testReceiver(name: string, { create, traffic }: ReceiverCase): v
     });
 
     test('gives the same pair as the same object, and counters that only grow', async () => {
-      await using receiver = await started();
       await traffic();
       const first = await receiver.collect();
       await traffic();
@@ -70,14 +71,12 @@ export function testReceiver(name: string, { create, traffic }: ReceiverCase): v
     });
 
     test('makes one sweep for those who ask at the same time', async () => {
-      await using receiver = await started();
       const [one, other] = await Promise.all([receiver.collect(), receiver.collect()]);
       expect(one).toBe(other);
       expect(await receiver.collect()).not.toBe(one);
     });
 
     test('leaves alone what it gave away', async () => {
-      await using receiver = await started();
       await traffic();
       const counts = await receiver.collect();
       const copy = structuredClone(counts);
@@ -86,23 +85,17 @@ export function testReceiver(name: string, { create, traffic }: ReceiverCase): v
       expect(counts).toEqual(copy);
     });
 
-    test('says that it runs', async () => {
-      await using receiver = await started();
+    test('says that it runs', () => {
       expect(receiver.status().state).toBe('running');
     });
 
-    test('once closed, counts no more, and can be closed again', async () => {
-      const receiver = await started();
-      await receiver[Symbol.asyncDispose]();
-      await receiver[Symbol.asyncDispose]();
-      await expect(receiver.collect()).rejects.toBeInstanceOf(MeshtapError);
-    });
-
-    test('can be closed while it sweeps', async () => {
-      const receiver = await started();
-      const sweep = receiver.collect();
-      await receiver[Symbol.asyncDispose]();
+    test('can be closed while it sweeps, and again; then it counts no more', async () => {
+      const other = await create().start(context());
+      const sweep = other.collect();
+      await other[Symbol.asyncDispose]();
       await expect(sweep).resolves.toBeDefined();
+      await other[Symbol.asyncDispose]();
+      await expect(other.collect()).rejects.toBeInstanceOf(MeshtapError);
     });
   });
 }

@@ -1,14 +1,15 @@
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { pino } from 'pino';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { DEFAULT_LIMITS, FIRST_INDEX } from '../../src/bpf/counting.js';
 import { acquire, detach } from '../../src/bpf/instance.js';
 import { shippedObject } from '../../src/bpf/object.js';
 import type { Counts, HttpCounts, Role } from '../../src/receivers/counts.js';
 import { type EbpfOptions, ebpf, ebpfMemory } from '../../src/receivers/ebpf.js';
 import { testReceiver } from '../contract/receiver.js';
-import { makeCgroup } from '../support/cgroup.js';
+import { cgroupRoot, makeCgroup } from '../support/cgroup.js';
 import { startExchange } from '../support/exchange.js';
 
 let counter = 0;
@@ -36,7 +37,7 @@ describe('ebpf', () => {
   test('counts both sides of each exchange in the cgroup', async () => {
     const cgroup = makeCgroup(unique());
     await using receiver = await start({ cgroup: cgroup.path });
-    const peer = await startExchange(cgroup.path);
+    await using peer = await startExchange(cgroup.path);
     await peer.request('GET', 200, 50);
     await peer.request('POST', 503, 7);
     const counts = await receiver.collect();
@@ -60,7 +61,7 @@ describe('ebpf', () => {
     onTestFinished(() => {
       detach({ instance });
     });
-    const peer = await startExchange(cgroup.path);
+    await using peer = await startExchange(cgroup.path);
     const first = await start({ cgroup: cgroup.path, instance });
     await peer.request('GET', 200, 10);
     const { startedAt } = await first.collect();
@@ -77,7 +78,7 @@ describe('ebpf', () => {
   test('lets idle series go, and goes on where they were when they come back', async () => {
     const cgroup = makeCgroup(unique());
     await using receiver = await start({ cgroup: cgroup.path, idleAfter: 200 });
-    const peer = await startExchange(cgroup.path);
+    await using peer = await startExchange(cgroup.path);
     await peer.request('GET', 200, 5);
     await peer.request('GET', 404, 3);
     const used = ({ budgets }: Counts) => budgets.map((budget) => budget.used);
@@ -105,7 +106,7 @@ describe('ebpf', () => {
   test('counts in one series per side what exceeds the budget, and says so', async () => {
     const cgroup = makeCgroup(unique());
     await using receiver = await start({ cgroup: cgroup.path, limits: { series: FIRST_INDEX + 2 } });
-    const peer = await startExchange(cgroup.path);
+    await using peer = await startExchange(cgroup.path);
     await peer.request('GET', 200, 5);
     for (const status of [201, 202, 203]) await peer.request('GET', status, 2);
     const counts = await receiver.collect();
@@ -146,7 +147,7 @@ describe('prefixes', () => {
   test('fold addresses from the next request on, on open connections too', async () => {
     const cgroup = makeCgroup(unique());
     await using receiver = await start({ cgroup: cgroup.path });
-    const peer = await startExchange(cgroup.path);
+    await using peer = await startExchange(cgroup.path);
     // This process is outside the cgroup, and keeps its connection.
     const request = async (times: number) => {
       for (let i = 0; i < times; i++) await (await fetch(`http://127.0.0.1:${peer.port}/200`)).text();
@@ -195,17 +196,18 @@ describe('prefixes', () => {
 });
 
 describe('the contract', () => {
-  const cgroups = new Map<string, Awaited<ReturnType<typeof startExchange>>>();
-  let current = '';
+  const path = join(cgroupRoot(), `meshtap-${unique()}`);
+  let peer: Awaited<ReturnType<typeof startExchange>>;
+  beforeAll(async () => {
+    mkdirSync(path);
+    peer = await startExchange(path);
+  });
+  afterAll(async () => {
+    await peer[Symbol.asyncDispose]();
+    rmdirSync(path);
+  });
   testReceiver('ebpf', {
-    create: () => {
-      current = makeCgroup(unique()).path;
-      return ebpf({ cgroup: current });
-    },
-    traffic: async () => {
-      const peer = cgroups.get(current) ?? (await startExchange(current));
-      cgroups.set(current, peer);
-      await peer.request('GET', 200, 3);
-    },
+    create: () => ebpf({ cgroup: path }),
+    traffic: () => peer.request('GET', 200, 3),
   });
 });

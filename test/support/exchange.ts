@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { onTestFinished } from 'vitest';
 
 /** A server and a client in one process: it answers each path with the status in it, over connections kept alive. */
 const SCRIPT = `
@@ -24,17 +23,13 @@ server.listen(0, '127.0.0.1', () => {
 });
 `;
 
-/** Starts that process in a cgroup. It is gone when the test is over. */
+/** Starts that process in a cgroup. It goes when it is disposed of. */
 export async function startExchange(cgroup: string) {
   const join = 'echo $$ > "$0/cgroup.procs"; exec "$1" -e "$2"';
   const child = spawn('sh', ['-c', join, cgroup, process.execPath, SCRIPT], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const ended = new Promise((resolve) => child.once('exit', resolve));
-  onTestFinished(async () => {
-    child.kill('SIGKILL');
-    await ended;
-  });
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
   const port = Number((await lines.next()).value);
   return {
@@ -43,6 +38,10 @@ export async function startExchange(cgroup: string) {
     async request(method: string, status: number, count: number): Promise<void> {
       child.stdin.write(`${JSON.stringify({ method, status, count })}\n`);
       await lines.next();
+    },
+    async [Symbol.asyncDispose](): Promise<void> {
+      child.kill('SIGKILL');
+      await ended;
     },
   };
 }

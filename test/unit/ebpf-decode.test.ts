@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { enums, structs } from '../../src/bpf/generated/counts.js';
 import {
   addressText,
+  addStripes,
   decodePair,
   decodeSeries,
   httpCounts,
@@ -10,7 +11,6 @@ import {
   OVERFLOW_PAIRS,
   overflowSeries,
   prefixKey,
-  sumStripes,
   tcpCounts,
 } from '../../src/receivers/ebpf-decode.js';
 
@@ -151,9 +151,9 @@ describe('values', () => {
     fc.assert(
       fc.property(fc.array(counter, { minLength: 24, maxLength: 24 }), (raw) => {
         const values = new Uint32Array(new BigUint64Array(raw).buffer); // 3 indices, 4 stripes, 2 words
-        const sums = new Float64Array(2);
         for (const index of [0, 1, 2]) {
-          sumStripes(values, index, 4, sums);
+          const sums = new Float64Array(2);
+          addStripes(values, { index, stripes: 4, size: 2 }, sums);
           for (const word of [0, 1]) {
             const expected = [0, 1, 2, 3].reduce(
               (sum, stripe) => sum + raw[(index * 4 + stripe) * 2 + word]!,
@@ -169,7 +169,7 @@ describe('values', () => {
   test('of a pair become counts, in seconds', () => {
     const words = Float64Array.from({ length: structs.pair_value.size / 8 }, (_, i) => i + 1);
     words[10] = 2.5e9; // connect.sum
-    const counts = tcpCounts(OVERFLOW_PAIRS[0]!, words, 2);
+    const counts = tcpCounts({ label: OVERFLOW_PAIRS[0]!, words, at: 0 }, 2);
     expect(counts).toMatchObject({ opened: 1, closed: 2, reset: 3, timedOut: 4, refused: 5, unreachable: 6 });
     expect(counts).toMatchObject({ cancelled: 7, bytesSent: 8, bytesReceived: 9, retransmits: 10 });
     expect(counts.connect).toEqual({ sum: 2.5, count: 12 + 13 + 14, buckets: Float64Array.of(12, 13, 14) });
@@ -178,7 +178,7 @@ describe('values', () => {
 
   test('of a series become counts, in seconds', () => {
     const words = Float64Array.from({ length: structs.http_value.size / 8 }, (_, i) => i);
-    const counts = httpCounts(overflowSeries(OVERFLOW_PAIRS[1]!), words, 3);
+    const counts = httpCounts({ label: overflowSeries(OVERFLOW_PAIRS[1]!), words, at: 0 }, 3);
     expect(counts).toMatchObject({ overflow: true, method: '_OTHER', status: undefined });
     expect(counts.pair).toMatchObject({ role: 'server', overflow: true });
     expect(counts.duration).toEqual({ sum: 0, count: 1 + 2 + 3 + 4, buckets: Float64Array.of(1, 2, 3, 4) });

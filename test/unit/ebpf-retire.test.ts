@@ -45,7 +45,7 @@ class Kernel {
       },
       identify: (key) => ({ id: textOf(key) }),
       words: 1,
-      activity: (words) => words[0]!,
+      activity: (words, at) => words[at]!,
       idleAfter: IDLE_AFTER,
       settle: SETTLE,
       remember,
@@ -74,11 +74,11 @@ class Kernel {
 
   sweep(): Map<string, number> {
     for (const [key, index] of this.hash) this.table.see(Buffer.from(key), index);
-    const rows = this.table.read((index, into) => {
-      into[0] = this.values[index]!;
+    const rows = this.table.read((index, into, at) => {
+      into[at] = this.values[index]!;
     });
     this.table.retire();
-    return new Map(rows.map(({ label, words }) => [label.id, words[0]!]));
+    return new Map(rows.map(({ label, words, at }) => [label.id, words[at]!]));
   }
 
   /** Counts through a fresh look-up. */
@@ -148,8 +148,8 @@ describe('an entry', () => {
     kernel.sweep();
     kernel.now += IDLE_AFTER;
     const { table } = kernel;
-    table.read((index, into) => {
-      into[0] = kernel.values[index]!;
+    table.read((index, into, at) => {
+      into[at] = kernel.values[index]!;
     });
     table.retire((index) => index === FIRST);
     expect(kernel.hash.has('a')).toBe(true);
@@ -157,8 +157,8 @@ describe('an entry', () => {
     expect(kernel.hash.has('a')).toBe(false);
     // Too late: meanwhile something came to refer to it.
     kernel.now += SETTLE;
-    table.read((index, into) => {
-      into[0] = kernel.values[index]!;
+    table.read((index, into, at) => {
+      into[at] = kernel.values[index]!;
     });
     table.retire((index) => index === FIRST);
     expect(kernel.hash.get('a')).toBe(FIRST);
