@@ -11,18 +11,15 @@ export class CgroupMemory {
   readonly #file: string;
   readonly #limit: number;
   readonly #known: BoundedMap<bigint, string>;
-  #lines = 0;
+  /** Written since the file was made anew. Whatever is there at first may end in a line cut short. */
+  #lines = Number.POSITIVE_INFINITY;
 
-  /** Reads the file. It never has more than twice `limit` lines. */
+  /** Reads the file, if there is one. The first note makes it; it never has more than twice `limit` lines. */
   constructor(file: string, limit: number) {
     this.#file = file;
     this.#limit = limit;
     this.#known = new BoundedMap(limit);
     for (const [id, path] of parse(file)) this.#known.set(id, path);
-    this.#write(() => {
-      mkdirSync(dirname(file), { recursive: true });
-      this.#compact();
-    });
   }
 
   /** What this process or one before it noted. */
@@ -33,27 +30,21 @@ export class CgroupMemory {
   note(id: bigint, path: string): void {
     if (this.#known.get(id) !== undefined) return;
     this.#known.set(id, path);
-    this.#write(() => {
+    try {
       if (this.#lines >= 2 * this.#limit) this.#compact();
-      // A line cut short by a kill is not a line to the next process.
       else appendFileSync(this.#file, line([id, path]));
       this.#lines++;
-    });
+    } catch {
+      // The names of dead cgroups are not worth more than the process.
+    }
   }
 
   #compact(): void {
+    mkdirSync(dirname(this.#file), { recursive: true });
     const next = `${this.#file}.new`;
     writeFileSync(next, [...this.#known.entries()].map(line).join(''), { mode: 0o600 });
     renameSync(next, this.#file);
     this.#lines = this.#known.size;
-  }
-
-  #write(attempt: () => void): void {
-    try {
-      attempt();
-    } catch {
-      // The names of dead cgroups are not worth more than the process.
-    }
   }
 }
 

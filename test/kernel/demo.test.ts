@@ -67,7 +67,10 @@ async function scrape(
 
 const PAIRS = ['load productpage', 'productpage details', 'productpage reviews', 'reviews ratings'];
 
-describe('what it shows is true', () => {
+// Each start takes seconds: the verifier reads the programs.
+const timeout = 60_000 * Number(process.env.MESHTAP_TIME_SCALE ?? 1);
+
+describe('what it shows is true', { timeout }, () => {
   test('every pair of services, failures by the schedule, in all three dialects', async () => {
     const { running, address, cgroup } = await demo('--seconds', '60');
     expect(processesIn(cgroup)).toHaveLength(5);
@@ -122,7 +125,7 @@ describe('what it shows is true', () => {
   });
 });
 
-describe('nothing is left behind', () => {
+describe('nothing is left behind', { timeout }, () => {
   test.each(['SIGINT', 'SIGTERM'] as const)('by %s', async (signal) => {
     const { parent, running, cgroup } = await demo();
     const processes = processesIn(cgroup);

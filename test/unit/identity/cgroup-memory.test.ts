@@ -1,4 +1,4 @@
-import { appendFileSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { CgroupMemory } from '../../../src/identity/cgroup-memory.js';
@@ -32,6 +32,12 @@ test('neither the memory nor the file grows without end', () => {
   const next = new CgroupMemory(path, 10);
   expect(next.pathOf(999n)).toBe('/job-999');
   expect(next.pathOf(1n)).toBeUndefined();
+});
+
+test('nothing to note, no file', () => {
+  const path = file();
+  new CgroupMemory(path, 10);
+  expect(existsSync(path)).toBe(false);
 });
 
 test('where nothing can be written, it works for this process', () => {
