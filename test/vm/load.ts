@@ -1,4 +1,5 @@
-// The load tier, run inside a guest: every BPF object loads, attaches to a cgroup, and lets a request pass.
+// The load tier, run inside a guest: every BPF object loads, attaches to a cgroup, and lets a request pass; and the
+// receiver, which sets constants that the verifier then knows, counts one.
 // Usage: load.ts REPORT [OBJECT...]; without objects, all that were built for this machine.
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -7,10 +8,13 @@ import type { AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
+import { pino } from 'pino';
 import { probeFeatures } from '../../src/bpf/features.js';
 import type { BpfLink } from '../../src/bpf/link.js';
 import { openObject } from '../../src/bpf/object.js';
+import { DEFAULT_BOUNDARIES } from '../../src/config/boundaries.js';
 import { explain, MeshtapError } from '../../src/errors.js';
+import { ebpf } from '../../src/receivers/ebpf.js';
 import type { Found, Outcome } from './report.js';
 
 const [report, ...given] = process.argv.slice(2);
@@ -40,6 +44,7 @@ for (const path of objects) {
   for (const link of links) link.close();
   loaded.close();
 }
+await attempt('a request is counted on both sides', count);
 const features = Object.fromEntries(probeFeatures().map(({ name, state }) => [name, state]));
 writeFileSync(report!, JSON.stringify({ outcomes, features } satisfies Found));
 process.exitCode = outcomes.every(({ result }) => result === 'passed') ? 0 : 1;
@@ -70,5 +75,23 @@ async function exchange(): Promise<void> {
       throw new Error(`answer ${response.statusCode} "${body}"`);
   } finally {
     server.close();
+  }
+}
+
+/** The same watched by the receiver: each side counts it once, with its status. */
+async function count(): Promise<void> {
+  const receiver = await ebpf({ cgroup }).start({
+    log: pino({ level: 'silent' }),
+    boundaries: DEFAULT_BOUNDARIES,
+    signal: new AbortController().signal,
+  });
+  try {
+    await exchange();
+    const { http } = await receiver.collect();
+    const seen = http.map(({ pair, status, duration }) => `${pair.role} ${status} x${duration.count}`).sort();
+    if (seen.join() !== 'client 200 x1,server 200 x1')
+      throw new Error(`counted ${seen.join(', ') || 'nothing'}`);
+  } finally {
+    await receiver[Symbol.asyncDispose]();
   }
 }
