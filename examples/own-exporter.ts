@@ -1,9 +1,9 @@
 /**
- * An exporter of your own: one line of JSON for each pair of services, every ten seconds.
+ * An exporter of your own: one line of JSON for each thing that a service asked another, every ten seconds.
  *
- *     npx tsx examples/own-exporter.ts /sys/fs/cgroup/system.slice
+ *     npx tsx examples/own-exporter.ts /sys/fs/cgroup/system.slice 10000
  *
- *     {"source":"curl","destination":"nginx","requests":3}
+ *     {"source":"shop","destination":"nginx","method":"GET","status":200,"requests":3}
  */
 import { createAgent } from 'meshtap';
 import type { Exporter } from 'meshtap/exporters';
@@ -19,11 +19,17 @@ function lines({ interval = 10_000 }: LinesOptions = {}): Exporter {
     name: 'lines',
     async start({ collect, log }) {
       const report = async () => {
-        const duration = (await collect()).find(({ name }) => name === 'http.server.request.duration');
+        const duration = (await collect()).find(({ name }) => name === 'http.client.request.duration');
         if (duration?.type !== 'histogram') return;
-        for (const { attributes, count } of duration.points) {
-          const { 'source.service': source, 'destination.service': destination } = attributes;
-          process.stdout.write(`${JSON.stringify({ source, destination, requests: count })}\n`);
+        for (const { attributes, count: requests } of duration.points) {
+          const line = {
+            source: attributes['source.service'],
+            destination: attributes['destination.service'],
+            method: attributes['http.request.method'],
+            status: attributes['http.response.status_code'],
+            requests,
+          };
+          process.stdout.write(`${JSON.stringify(line)}\n`);
         }
       };
       // A collection that fails is told and tried again: an exporter never ends the agent.
@@ -42,6 +48,9 @@ function lines({ interval = 10_000 }: LinesOptions = {}): Exporter {
   };
 }
 
-const cgroup = process.argv[2] ?? '/sys/fs/cgroup';
-const agent = await createAgent({ receivers: [ebpf({ cgroup })], exporters: [lines()] });
+const [, , cgroup = '/sys/fs/cgroup', interval = '10000'] = process.argv;
+const agent = await createAgent({
+  receivers: [ebpf({ cgroup })],
+  exporters: [lines({ interval: Number(interval) })],
+});
 process.once('SIGINT', () => agent[Symbol.asyncDispose]());

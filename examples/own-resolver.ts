@@ -1,7 +1,7 @@
 /**
  * A resolver of your own: names for addresses from `/etc/hosts`, asked before the ones that meshtap has.
  *
- *     npx tsx examples/own-resolver.ts /sys/fs/cgroup/system.slice
+ *     npx tsx examples/own-resolver.ts /sys/fs/cgroup/system.slice 9464
  */
 import { readFile } from 'node:fs/promises';
 import { createAgent } from 'meshtap';
@@ -28,9 +28,10 @@ function hosts(file = '/etc/hosts'): Resolver {
   };
 }
 
+const [, , directory = '/sys/fs/cgroup', port = '9464'] = process.argv;
 const agent = await createAgent({
-  receivers: [ebpf({ cgroup: process.argv[2] ?? '/sys/fs/cgroup' })],
+  receivers: [ebpf({ cgroup: directory })],
   resolvers: [hosts(), cgroup()],
-  exporters: [prometheus()],
+  exporters: [prometheus({ port: Number(port) })],
 });
 process.once('SIGINT', () => agent[Symbol.asyncDispose]());
