@@ -13,6 +13,7 @@ import type { Scope } from './scope.js';
 type Numbers = Record<string, number>;
 
 const ROLES: readonly Role[] = ['client', 'server'];
+const ORDINARY = new Set(['requests seen', 'requests answered', 'responses seen', 'responses matched']);
 const POLL = 20;
 /** Nothing changed in so many polls: it is over. */
 const QUIET = 3;
@@ -176,6 +177,14 @@ export class Seen {
       server: named,
     });
     this.expectReconciled();
+  }
+
+  /** The ledger of either side gained these lines besides requests that were answered and answers that matched. */
+  expectLedger(expected: Numbers): void {
+    for (const role of ROLES) {
+      const lines = Object.entries(this.ledger(role)).filter(([name]) => !ORDINARY.has(name));
+      expect({ role, ...Object.fromEntries(lines) }).toEqual({ role, ...expected });
+    }
   }
 
   /** Every request and every answer seen is in exactly one line of the ledger, and none is under way. */

@@ -86,6 +86,11 @@ export class Nginx {
     return `http://${host}:${this.port}${path}`;
   }
 
+  /** Where one of its files lies, such as `files/large`. */
+  file(name: string): string {
+    return join(this.#directory, name);
+  }
+
   /** How often each `GET 200` is in its log since this was last asked. */
   takeLog(): Record<string, number> {
     const tally: Record<string, number> = {};

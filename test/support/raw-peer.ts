@@ -78,7 +78,8 @@ export class Peer {
 export class End {
   readonly #peer: Peer;
   readonly #id: number;
-  #other: End | undefined;
+  /** The one it is connected to, if it is scripted too. */
+  other: End | undefined;
 
   constructor(peer: Peer, id: number) {
     this.#peer = peer;
@@ -87,20 +88,6 @@ export class End {
 
   #order(order: string, details: object = {}): Promise<unknown> {
     return this.#peer.order(order, { id: this.#id, ...details });
-  }
-
-  /** Both ends of a new connection. */
-  static async pair(
-    client: Peer,
-    server: Peer,
-    address: Address,
-  ): Promise<{ readonly client: End; readonly server: End }> {
-    const here = await client.open(address);
-    const from = await here.connected();
-    const there = new End(server, (await server.order('accept', { from })) as number);
-    here.#other = there;
-    there.#other = here;
-    return { client: here, server: there };
   }
 
   /** The local port; rejects with the error of connect(2) in `code`. */
@@ -113,13 +100,13 @@ export class End {
     for (const piece of pieces) {
       const bytes = bufferOf(piece);
       if (bytes.length === 0) continue;
-      await Promise.all([this.write(bytes), this.#other!.read(bytes.length)]);
+      await Promise.all([this.write(bytes), this.other!.read(bytes.length)]);
     }
   }
 
   /** Sends that many bytes that mean nothing, and goes on when they have arrived. */
   async pour(length: number): Promise<void> {
-    await Promise.all([this.#order('pour', { length }), this.#other!.drain(length)]);
+    await Promise.all([this.#order('pour', { length }), this.other!.drain(length)]);
   }
 
   /** Sends without waiting for the other end. */
@@ -163,13 +150,39 @@ export class End {
   async over(): Promise<string> {
     return (await this.#order('over')) as string;
   }
+}
 
-  /** Closes in order, this end first. */
-  async hangUp(): Promise<void> {
-    await this.end();
-    await this.#other!.over();
-    await this.#other!.end();
-    await this.over();
-    await Promise.all([this.destroy(), this.#other!.destroy()]);
+/** Both ends of one connection. */
+export class Line {
+  readonly client: End;
+  readonly server: End;
+
+  private constructor(client: End, server: End) {
+    this.client = client;
+    this.server = server;
+    client.other = server;
+    server.other = client;
+  }
+
+  static async connect(client: Peer, server: Peer, address: Address): Promise<Line> {
+    const here = await client.open(address);
+    const from = await here.connected();
+    return new Line(here, new End(server, (await server.order('accept', { from })) as number));
+  }
+
+  /** A request, then its answer: each in one segment, or in the given pieces. */
+  async exchange(request: Bytes | Bytes[], answer: Bytes | Bytes[]): Promise<void> {
+    await this.client.say(...[request].flat());
+    await this.server.say(...[answer].flat());
+  }
+
+  /** Closes in order, that end first. */
+  async hangUp(first: 'client' | 'server' = 'client'): Promise<void> {
+    const [one, two] = first === 'client' ? [this.client, this.server] : [this.server, this.client];
+    await one.end();
+    await two.over();
+    await two.end();
+    await one.over();
+    await Promise.all([one.destroy(), two.destroy()]);
   }
 }

@@ -10,7 +10,7 @@
 import { test as base } from 'vitest';
 import { Meter } from './meter.js';
 import { Nginx } from './nginx.js';
-import { End, Peer } from './raw-peer.js';
+import { Line, Peer } from './raw-peer.js';
 import { Scope } from './scope.js';
 
 export const test = base
@@ -37,5 +37,5 @@ export const test = base
     const client = new Peer(scope, 'client');
     const server = new Peer(scope, 'server');
     const address = await server.listen();
-    return () => End.pair(client, server, address);
+    return () => Line.connect(client, server, address);
   });
