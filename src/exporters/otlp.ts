@@ -58,7 +58,7 @@ const BATCH = 3.5 * 1024 * 1024;
 /** Milliseconds to wait after a first failed attempt, doubled each time. */
 const BACKOFF = 500;
 /** Milliseconds that a stop may take to deliver the last numbers. */
-const STOP = 4_000;
+const STOP = 3_000;
 
 /** An exporter called `name` that sends through what `connect` makes, given the time of one attempt. */
 export function otlpExporter(
@@ -185,8 +185,9 @@ class Sender implements PushMetricExporter {
         // Jitter, so that many agents do not come back in step.
         const pause = wait * (0.5 + Math.random());
         if (!transport.retryable(error) || performance.now() + pause > end) throw error;
-        // A stop ends the pause, and the attempt after it is the last: there is no time for another.
-        await sleep(pause, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+        // A stop ends the pause it comes into; what time it leaves is for attempts at the same pace.
+        const { signal } = this.#stopping;
+        await sleep(pause, undefined, signal.aborted ? {} : { signal }).catch(() => undefined);
       }
     }
   }
