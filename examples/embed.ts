@@ -21,7 +21,11 @@ const reader = new PrometheusExporter({
 });
 const provider = new MeterProvider({ readers: [reader] });
 
+// Your program. Neither meshtap nor the stock exporter keeps a process alive.
+const work = setInterval(() => {}, 60_000);
+
 process.once('SIGINT', async () => {
+  clearInterval(work);
   await provider.shutdown();
   await agent[Symbol.asyncDispose]();
 });

@@ -16,7 +16,8 @@ function hosts(file = '/etc/hosts'): Resolver {
     async start() {
       for (const line of (await readFile(file, 'utf8')).split('\n')) {
         const [address, service] = line.replace(/#.*/, '').trim().split(/\s+/);
-        if (address && service) names.set(address, { ...UNKNOWN, service, workload: service });
+        if (address && service && !names.has(address))
+          names.set(address, { ...UNKNOWN, service, workload: service });
       }
     },
     // Never waits: what it needs was read at the start.

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -58,7 +58,10 @@ test.each(['embed', 'own-resolver'])('%s serves what was counted', { timeout }, 
     .split('\n')
     .filter((line) => /^http_client_request_duration(_seconds)?_count\{/.test(line));
   expect(lines).toEqual([expect.stringMatching(/source_service="shop".* 3$/)]);
-  if (example === 'own-resolver') expect(lines[0]).toContain('destination_service="localhost"');
+  if (example === 'own-resolver') {
+    const [, host] = execFileSync('getent', ['hosts', '127.0.0.1']).toString().trim().split(/\s+/);
+    expect(lines[0]).toContain(`destination_service="${host}"`);
+  }
   expect(await running.stop('SIGINT')).toMatchObject({ code: 0, stderr: '' });
 });
 
