@@ -24,7 +24,7 @@ export async function run(config: Config, options: RunOptions): Promise<void> {
     await using _status = await statusServer(agent, config, options, log);
     const { exporters } = await agent.status();
     log.info({ cgroup: watchedCgroup(config), instance, exporters }, 'counting');
-    if (!signal.aborted) await once(signal, 'abort');
+    await aborted(signal);
   } catch (error) {
     // A signal during the start is an end like any other.
     if (!signal.aborted || error !== signal.reason) throw error;
@@ -32,6 +32,13 @@ export async function run(config: Config, options: RunOptions): Promise<void> {
   const detach = `meshtap detach --instance ${instance}`;
   if (options.ephemeral) log.info({ signal: signal.reason }, 'stopped');
   else log.info({ signal: signal.reason, instance }, `stopped; the kernel goes on counting until: ${detach}`);
+}
+
+/** Resolves when the signal comes, and keeps the process alive until then: not every exporter does. */
+async function aborted(signal: AbortSignal): Promise<void> {
+  const alive = setInterval(() => {}, 2 ** 30);
+  if (!signal.aborted) await once(signal, 'abort');
+  clearInterval(alive);
 }
 
 /** Tells `meshtap status` how the agent is. Where there is no /run to do it in, that is missing and nothing else. */
