@@ -1,7 +1,6 @@
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { DEFAULT_LIMITS } from '../../src/bpf/counting.js';
 import { enums } from '../../src/bpf/generated/counts.js';
@@ -13,6 +12,7 @@ import {
   listInstances,
 } from '../../src/bpf/instance.js';
 import { MeshtapError } from '../../src/errors.js';
+import { acquireCommand, acquireElsewhere, exited, kill } from '../support/acquire.js';
 import { compileFixture } from '../support/bpf.js';
 import { cgroupRoot, makeCgroup } from '../support/cgroup.js';
 import { startSender } from '../support/datagrams.js';
@@ -72,34 +72,6 @@ async function errorOf(call: () => unknown): Promise<MeshtapError> {
   throw new Error('nothing was thrown');
 }
 
-/** Another process that acquires an instance. */
-function inOtherProcess(options: InstanceOptions, deathAt = ''): ChildProcess & { said: Promise<string> } {
-  const json = JSON.stringify(options, (_, value) => (typeof value === 'bigint' ? String(value) : value));
-  const script = join(import.meta.dirname, '../fixtures/acquire.ts');
-  const child = spawn(process.execPath, ['--import', 'tsx', script, json, deathAt], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  const said = new Promise<string>((resolve) => {
-    const lines = createInterface(child.stdout!);
-    lines.once('line', resolve);
-    lines.once('close', () => resolve(''));
-  });
-  onTestFinished(() => end(child, 'SIGKILL'));
-  return Object.assign(child, { said });
-}
-
-function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
-  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  child.kill(signal);
-  return ended;
-}
-
-const exited = (child: ChildProcess) =>
-  child.exitCode === null && child.signalCode === null
-    ? new Promise<void>((resolve) => child.once('exit', () => resolve()))
-    : Promise.resolve();
-
 describe('an instance without a name', () => {
   test('counts until it is closed, and leaves nothing', async () => {
     const { options, cgroup, name } = setUp();
@@ -132,10 +104,10 @@ describe('a pinned instance', () => {
   test('loses nothing when its agent is killed under load', async () => {
     const { options, cgroup } = setUp();
     const sender = startSender(cgroup.path);
-    const agent = inOtherProcess(options);
+    const agent = acquireElsewhere(options);
     expect(JSON.parse(await agent.said)).toMatchObject({ resumed: false });
     const load = sender.send(100_000);
-    await end(agent, 'SIGKILL');
+    await kill(agent);
     const next = await acquire(options);
     await load;
     await sender.send(1);
@@ -223,7 +195,7 @@ describe('a pinned instance', () => {
 
   test('is refused to a second agent, which may have one of another name on the same cgroup', async () => {
     const { options, cgroup, name } = setUp();
-    const agent = inOtherProcess(options);
+    const agent = acquireElsewhere(options);
     await agent.said;
     const error = await errorOf(() => acquire(options));
     expect(error.code).toBe('INSTANCE_BUSY');
@@ -270,7 +242,7 @@ describe('a crash', () => {
 
   test.each([...STEPS, ...LATER])('at the first start, %s, is put right by the next one', async (step) => {
     const { options, cgroup, name } = setUp();
-    const agent = inOtherProcess(options, step);
+    const agent = acquireElsewhere(options, step);
     expect(await agent.said).toBe('');
     await exited(agent);
     expect(agent.signalCode).toBe('SIGKILL');
@@ -291,7 +263,7 @@ describe('a crash', () => {
     (await acquire(options)).close();
     await sender.send(100);
     const load = sender.send(20_000);
-    const agent = inOtherProcess(upgraded, step);
+    const agent = acquireElsewhere(upgraded, step);
     await exited(agent);
     expect(agent.signalCode).toBe('SIGKILL');
     await load;
@@ -331,10 +303,8 @@ describe('what can not be', () => {
 
   /** In a mount namespace where bpffs is not mounted. */
   function withoutBpffs(options: InstanceOptions, path: string): string {
-    const json = JSON.stringify(options, (_, value) => (typeof value === 'bigint' ? String(value) : value));
-    const script = join(import.meta.dirname, '../fixtures/acquire.ts');
     const inside = 'umount -a -t bpf; PATH="$0" exec "$@"';
-    const command = [process.execPath, '--import', 'tsx', script, json];
+    const command = acquireCommand(options);
     const run = spawnSync('unshare', ['--mount', 'sh', '-c', inside, path, ...command], { input: '' });
     expect(run.stderr.toString()).toBe('');
     return run.stdout.toString();

@@ -1,14 +1,17 @@
-import { mkdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { DEFAULT_LIMITS, FIRST_INDEX } from '../../src/bpf/counting.js';
-import { acquire, detach } from '../../src/bpf/instance.js';
+import { acquire, detach, type Instance, type InstanceOptions } from '../../src/bpf/instance.js';
 import { shippedObject } from '../../src/bpf/object.js';
 import type { Counts, HttpCounts, Role } from '../../src/receivers/counts.js';
 import { type EbpfOptions, ebpf, ebpfMemory } from '../../src/receivers/ebpf.js';
+import { Sweeper } from '../../src/receivers/ebpf-sweep.js';
 import { testReceiver } from '../contract/receiver.js';
+import { acquireElsewhere, kill } from '../support/acquire.js';
+import { temporaryDirectory } from '../support/bpf.js';
 import { cgroupRoot, makeCgroup } from '../support/cgroup.js';
 import { startExchange } from '../support/exchange.js';
 
@@ -140,6 +143,85 @@ describe('ebpf', () => {
     const said = total - maps.prefixes!;
     expect(held).toBeGreaterThan(said * 0.8);
     expect(held).toBeLessThan(said * 1.2);
+  });
+});
+
+describe('a pinned instance', () => {
+  const boundaries = [1_000_000n, 1_000_000_000n];
+
+  function setUp() {
+    const cgroup = makeCgroup(unique());
+    const instance = unique();
+    onTestFinished(() => {
+      detach({ instance });
+    });
+    const object = shippedObject('meshtap');
+    return { object, cgroup: cgroup.path, instance, boundaries, limits: DEFAULT_LIMITS, stripes: 2 };
+  }
+
+  /** A receiver on an instance that goes on. */
+  async function takeOver(options: InstanceOptions, taken?: Instance) {
+    const instance = taken ?? (await acquire(options));
+    expect(instance).toMatchObject({ resumed: true, lost: [] });
+    const memory = ebpfMemory(options.limits);
+    return new Sweeper(instance, { ...options, idleAfter: 3_600_000, memory });
+  }
+
+  test('misses no exchange when its agent is killed, and counts none twice', async () => {
+    const options = setUp();
+    await using peer = await startExchange(options.cgroup);
+    const agent = acquireElsewhere(options);
+    await agent.said;
+    const load = peer.request('GET', 200, 3000);
+    await kill(agent);
+    await using receiver = await takeOver(options);
+    await load;
+    const counts = await receiver.collect();
+    expect(exchanges(counts, 'server')).toEqual({ 'GET 200': 3000 });
+    expect(exchanges(counts, 'client')).toEqual({ 'GET 200': 3000 });
+  });
+
+  test('is upgraded in the middle of open connections without missing an exchange', async () => {
+    const options = setUp();
+    // Another object, of the same programs: a file may be longer than its sections.
+    const other = join(temporaryDirectory(), 'other.bpf.o');
+    writeFileSync(other, Buffer.concat([readFileSync(options.object), Buffer.from('\n')]));
+    (await acquire(options)).close();
+    await using peer = await startExchange(options.cgroup);
+    let exchanged = 0;
+    let upgrading = true;
+    const load = (async () => {
+      while (upgrading) {
+        await peer.request('GET', 200, 100);
+        exchanged += 100;
+      }
+    })();
+    await using receiver = await takeOver({ ...options, object: other });
+    upgrading = false;
+    await load;
+    const counts = await receiver.collect();
+    for (const role of ['client', 'server'] as const) {
+      expect(exchanges(counts, role)).toEqual({ 'GET 200': exchanged });
+      expect(ledgerOf(counts, role, 'sync', 'lost')).toBe(0);
+    }
+  });
+
+  test('takes back the indices that a killed agent had taken from idle series', async () => {
+    const options = setUp();
+    (await acquire(options)).close();
+    const instance = await acquire(options);
+    // As an agent leaves it that ends between deleting a key and handing its index out again.
+    const left = new Uint32Array([4000 * options.stripes]);
+    const values = instance.maps.get('http_values')!;
+    const value = new Uint8Array(values.valueSize).fill(1);
+    values.update(left, value);
+
+    await using receiver = await takeOver(options, instance);
+    const used = async () => (await receiver.collect()).budgets.find(({ name }) => name === 'series')!.used;
+    expect(await used()).toBe(1);
+    while ((await used()) > 0) await setTimeout(50);
+    values.lookup(left, value);
+    expect(value.every((byte) => byte === 0)).toBe(true);
   });
 });
 

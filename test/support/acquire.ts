@@ -1,0 +1,37 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { onTestFinished } from 'vitest';
+import type { InstanceOptions } from '../../src/bpf/instance.js';
+
+/** The script that acquires an instance, and its arguments. */
+export function acquireCommand(options: InstanceOptions, deathAt = ''): string[] {
+  const json = JSON.stringify(options, (_, value) => (typeof value === 'bigint' ? String(value) : value));
+  const script = join(import.meta.dirname, '../fixtures/acquire.ts');
+  return [process.execPath, '--import', 'tsx', script, json, deathAt];
+}
+
+/** Another process that acquires an instance, and may die as by kill -9 at a step. `said` is its line of JSON. */
+export function acquireElsewhere(options: InstanceOptions, deathAt?: string) {
+  const [command, ...rest] = acquireCommand(options, deathAt);
+  const child = spawn(command!, rest, { stdio: ['pipe', 'pipe', 'inherit'] });
+  const said = new Promise<string>((resolve) => {
+    const lines = createInterface(child.stdout!);
+    lines.once('line', resolve);
+    lines.once('close', () => resolve(''));
+  });
+  onTestFinished(() => kill(child));
+  return Object.assign(child, { said });
+}
+
+/** Ends a process as nothing else does, and waits for that. */
+export function kill(child: ChildProcess): Promise<void> {
+  const ended = exited(child);
+  child.kill('SIGKILL');
+  return ended;
+}
+
+export const exited = (child: ChildProcess): Promise<void> =>
+  child.exitCode === null && child.signalCode === null
+    ? new Promise((resolve) => child.once('exit', () => resolve()))
+    : Promise.resolve();
