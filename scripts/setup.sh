@@ -58,8 +58,8 @@ install_packages() {
     chmod +x "$policy"
   fi
   export DEBIAN_FRONTEND=noninteractive
-  apt-get -qq update >&2 || fail 'apt-get update failed, see above.'
-  apt-get -qq install -y --no-install-recommends "${missing[@]}" >&2 ||
+  apt-get -qq update >/dev/null || fail 'apt-get update failed, see above.'
+  apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
     fail "apt-get could not install ${missing[*]}, see above."
 }
 
