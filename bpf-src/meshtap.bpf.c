@@ -24,25 +24,45 @@ const enum http_version *unused_http_version __attribute__((unused));
 const enum failure *unused_failure __attribute__((unused));
 
 #define PASS 1
-#define STEPS 2048 /* at most so many lines and blocks of one segment are looked at */
+#define STEPS 1024 /* at most so many lines and blocks of one segment are looked at */
 #define SECOND 1000000000ull
+
+static __always_inline int waits_for_end(const struct stream *s)
+{
+	return s->phase == BODY || s->phase == CHUNK_DATA;
+}
+
+/* Whether there is more to do after a step. */
+static __always_inline int more(const struct stream *s)
+{
+	return s->at < s->end || waits_for_end(s) ? AGAIN : STOP;
+}
 
 /* One step, verified once by itself; what it knows lies in the connection. */
 __attribute__((noinline)) int step(struct __sk_buff *skb, __u32 direction)
 {
 	struct connection *c = connection_of(skb->sk);
+	struct stream *s;
+	int result;
 
 	if (!c || c->protocol == OPAQUE)
 		return STOP;
-	return http1_step(skb, c, stream_of(c, direction), direction);
+	s = stream_of(c, direction);
+	result = http1_step(skb, c, s, direction);
+	return result == AGAIN ? more(s) : result;
 }
 
 /* Not called from within a step: both need much of the 512 bytes of stack that all frames share. */
 __attribute__((noinline)) int answer(struct __sk_buff *skb, __u32 direction)
 {
 	struct connection *c = connection_of(skb->sk);
+	struct stream *s;
 
-	return c ? end_response(c, stream_of(c, direction), FAILURE_NONE) : 0;
+	if (!c)
+		return STOP;
+	s = stream_of(c, direction);
+	end_response(c, s, FAILURE_NONE);
+	return more(s);
 }
 
 /* Parse length bytes at offset of the packet (or of an early piece); next is where they begin. */
@@ -56,25 +76,23 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 direction, __u3
 	s = stream_of(c, direction);
 	s->next += length;
 	s->base = offset;
-	if (s->carried && length && !join_carried(skb, direction, length)) {
-		lose_sync(c, s);
-		return 0;
-	}
+	if (s->carried && length && !join_carried(skb, direction, length))
+		return lose_sync(c, s);
 	s->at = 0;
 	s->end = s->carried + length;
 	for (int i = 0; i < STEPS; i++) {
 		int result = step(skb, direction);
 
 		if (result == ANSWERED)
-			answer(skb, direction);
-		else if (result != AGAIN)
+			result = answer(skb, direction);
+		if (result != AGAIN)
 			break;
 	}
 
 	if (c->protocol == OPAQUE || s->phase == UNSYNCED || s->at >= s->end)
 		s->carried = 0;
 	else if (!carry_rest(skb, direction))
-		lose_sync(c, s);
+		return lose_sync(c, s);
 	return 0;
 }
 
@@ -91,11 +109,6 @@ static __always_inline void follow_era(struct connection *c, struct stream *s, _
 	s->phase = c->synced ? START : UNSYNCED;
 	if (!is_request(c, direction))
 		drop_void(c);
-}
-
-static __always_inline int waits_for_end(const struct stream *s)
-{
-	return s->phase == BODY || s->phase == CHUNK_DATA;
 }
 
 /* Keep one piece of a segment that came before its turn. */
@@ -265,8 +278,8 @@ __attribute__((noinline)) int take_in(struct __sk_buff *skb, __u32 rcv_nxt)
 {
 	struct connection *c = connection_of(skb->sk);
 	struct segment segment = {}, *seg = &segment;
-	struct stream *s;
 	__u64 from, to, in_order;
+	struct stream *s;
 
 	if (!c || !read_segment(skb, seg))
 		return 0;
@@ -428,9 +441,29 @@ static __always_inline struct connection *connection_for(struct __sk_buff *skb, 
 	return c;
 }
 
+/* One by one and each a function of its own: in the loop, every request would be verified after every other. */
+__attribute__((noinline)) int fail_in_packet(struct __sk_buff *skb)
+{
+	return fail_front(connection_of(skb->sk));
+}
+
+__attribute__((noinline)) int fail_in_sock_ops(struct bpf_sock_ops *ctx)
+{
+	return fail_front(connection_of(ctx->sk));
+}
+
+#define FAIL_OUTSTANDING(fail, ctx)                                                                                \
+	for (int i = 0; i < OUTSTANDING; i++)                                                                     \
+		if (!fail(ctx))                                                                                   \
+			break
+
 __attribute__((noinline)) int finish(struct __sk_buff *skb)
 {
-	return end_connection(connection_of(skb->sk));
+	struct connection *c = connection_of(skb->sk);
+
+	if (end_connection(c))
+		FAIL_OUTSTANDING(fail_in_packet, skb);
+	return 0;
 }
 
 /* For a connection whose end no callback tells. */
@@ -496,8 +529,8 @@ __attribute__((noinline)) int send_out(struct __sk_buff *skb)
 {
 	struct connection *c = connection_of(skb->sk);
 	struct segment segment = {}, *seg = &segment;
-	struct stream *s;
 	__u64 from, to, sent = 0;
+	struct stream *s;
 
 	if (!c || !read_segment(skb, seg))
 		return 0;
@@ -662,7 +695,8 @@ static __always_inline void closed(struct bpf_sock_ops *ctx)
 	c->ending = 1;
 	if (!enter(c))
 		return;
-	end_connection(c);
+	if (end_connection(c))
+		FAIL_OUTSTANDING(fail_in_sock_ops, ctx);
 	leave_or_look(c);
 }
 
@@ -701,7 +735,13 @@ int release(struct bpf_sock *sk)
 	if (!c)
 		return 1;
 	c->released = 1;
-	if (c->joined && sk->state == BPF_TCP_CLOSE)
-		end_connection(c);
+	if (!c->joined || sk->state != BPF_TCP_CLOSE || !end_connection(c))
+		return 1;
+	/* no function of its own here (a program of this type passes no context to one), so only a few */
+	for (int i = 0; i < 4; i++)
+		if (!fail_front(c))
+			return 1;
+	c->void_before = c->asked;
+	drop_void(c);
 	return 1;
 }

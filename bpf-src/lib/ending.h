@@ -89,14 +89,21 @@ static __always_inline void sample(struct connection *c, __u32 srtt_us, __u32 to
 	}
 }
 
-/* The oldest request will not be answered, or not to the end. */
-static __noinline int fail_front(struct connection *c, __u64 now, __u8 failure)
+static __always_inline __u8 failure_of(const struct connection *c)
 {
+	return c->reset ? FAILURE_RESET : c->finished_in || c->finished_out ? FAILURE_CLOSED : FAILURE_TIMEOUT;
+}
+
+/* The oldest request will not be answered, or not to the end. 0 = there is none. */
+static __always_inline int fail_front(struct connection *c)
+{
+	__u64 request, now = bpf_ktime_get_ns();
 	struct stream *answer;
-	__u64 request;
+	__u8 failure;
 
 	if (!c)
 		return 0;
+	failure = failure_of(c);
 	request = front(c);
 	if (!request)
 		return 0;
@@ -111,10 +118,12 @@ static __noinline int fail_front(struct connection *c, __u64 now, __u8 failure)
 	return 1;
 }
 
-/* The connection is over: nothing more will be answered. Called by whoever owns the answering direction. */
+/*
+ * The connection is over: nothing more will be answered. Called by whoever owns the answering direction. True where
+ * requests are left, for the caller to fail.
+ */
 static __noinline int end_connection(struct connection *c)
 {
-	__u64 now = bpf_ktime_get_ns();
 	struct pair_value *value;
 	__u8 failure, orderly;
 
@@ -122,7 +131,7 @@ static __noinline int end_connection(struct connection *c)
 		return 0;
 	c->ended = 1;
 	settle(c);
-	failure = c->reset ? FAILURE_RESET : c->finished_in || c->finished_out ? FAILURE_CLOSED : FAILURE_TIMEOUT;
+	failure = failure_of(c);
 	value = pair_value_of(c);
 	if (value)
 		add(failure == FAILURE_RESET ? &value->reset :
@@ -132,15 +141,12 @@ static __noinline int end_connection(struct connection *c)
 	struct stream *answer = c->role == ROLE_CLIENT ? &c->stream[IN] : &c->stream[OUT];
 	orderly = c->role == ROLE_CLIENT ? c->finished_in : c->finished_out;
 	if (answer->phase == UNTIL_CLOSE && orderly && !c->reset) {
-		answer->now = now;
+		answer->now = bpf_ktime_get_ns();
 		end_response(c, answer, FAILURE_NONE);
 	}
-	for (int i = 0; i < OUTSTANDING; i++)
-		if (!fail_front(c, now, failure))
-			break;
 	if (c->untracked != c->untracked_answered)
 		note(c->role, REQUESTS_PIPELINE_FULL, c->untracked - c->untracked_answered);
-	return 0;
+	return c->asked != c->answered;
 }
 
 #endif

@@ -161,6 +161,39 @@ __attribute__((noinline)) __u64 hexadecimal(__u64 a, __u64 b)
 	return NO_NUMBER;
 }
 
+/* Marks the newlines among eight bytes by their highest bit; marks above the lowest may be wrong. */
+static __always_inline __u64 newlines(__u64 w)
+{
+	w ^= 0x0a0a0a0a0a0a0a0aull;
+	return (w - 0x0101010101010101ull) & ~w & 0x8080808080808080ull;
+}
+
+/* Which of the eight bytes has the lowest mark. */
+static __always_inline __u32 lowest(__u64 marks)
+{
+	return ((marks & -marks) >> 7) * 0x0001020304050607ull >> 56;
+}
+
+/* Where the line ends in the block, behind its newline; 0 = not there. before: the eight bytes ahead of the newline. */
+static __always_inline __u32 line_end(const __u64 word[WORDS], __u64 *before)
+{
+	__u64 last = 0;
+
+#pragma unroll
+	for (__u32 i = 0; i < WORDS - 1; i++) {
+		__u64 marks = newlines(word[i]);
+
+		if (marks) {
+			__u32 byte = lowest(marks);
+
+			*before = byte ? word[i] << (64 - 8 * byte) | last >> 8 * byte : last;
+			return i * 8 + byte + 1;
+		}
+		last = word[i];
+	}
+	return 0;
+}
+
 /* The connection turned out not to speak HTTP/1, or not to make sense. */
 static __noinline int refuse_start(struct connection *c, struct stream *s, __u64 first)
 {
@@ -181,35 +214,6 @@ static __noinline int refuse_start(struct connection *c, struct stream *s, __u64
 	return give_up(c, CONNECTIONS_OTHER);
 }
 
-static __always_inline int start_request(struct connection *c, struct stream *s, const __u64 word[WORDS], __u32 n)
-{
-	int method = method_of(word[0]);
-
-	if ((word[0] & 255) == '\r' || (word[0] & 255) == '\n') { /* RFC 9112 2.2: an empty line before is ignored */
-		if (!c->synced)
-			return refuse_start(c, s, word[0]);
-		s->at++;
-		return AGAIN;
-	}
-	if (!s->began)
-		s->began = s->now;
-	if (method < 0 || word[0] == EIGHT('P', 'R', 'I', ' ', '*', ' ', 'H', 'T')) {
-		int other = is_token(word[0], word[1], word[2], n);
-
-		if (!other)
-			return WAIT;
-		if (other < 0 || (word[0] & FIRST(6)) == EIGHT('P', 'R', 'I', ' ', '*', ' ', 0, 0))
-			return refuse_start(c, s, word[0]);
-		method = METHOD_OTHER;
-	}
-	s->method = method;
-	s->first_line = 1;
-	s->has_length = s->chunked = 0;
-	s->length = 0;
-	s->phase = HEAD;
-	return AGAIN;
-}
-
 /* The version stands at the end of the first line; only then is it sure to be a request. */
 static __noinline int accept_request(struct connection *c, struct stream *s, __u64 before)
 {
@@ -221,7 +225,6 @@ static __noinline int accept_request(struct connection *c, struct stream *s, __u
 	version = before >> 56 == '\r' ? before & FIRST(7) : before >> 8;
 	if ((version & FIRST(6)) != EIGHT('T', 'T', 'P', '/', '1', '.', 0, 0))
 		return refuse_start(c, s, version);
-	s->first_line = 0;
 	s->version = version >> 48 == '0' ? HTTP_1_0 : HTTP_1_1;
 	if (!c->counted_http) {
 		c->counted_http = 1;
@@ -246,6 +249,45 @@ static __noinline int accept_request(struct connection *c, struct stream *s, __u
 	return AGAIN;
 }
 
+static __always_inline int start_request(struct connection *c, struct stream *s, const __u64 word[WORDS], __u32 n)
+{
+	int method = method_of(word[0]);
+	__u64 ahead = 0;
+	__u32 end;
+
+	if ((word[0] & 255) == '\r' || (word[0] & 255) == '\n') { /* RFC 9112 2.2: an empty line before is ignored */
+		if (!c->synced)
+			return refuse_start(c, s, word[0]);
+		s->at++;
+		return AGAIN;
+	}
+	if (!s->began)
+		s->began = s->now;
+	if (method < 0 || word[0] == EIGHT('P', 'R', 'I', ' ', '*', ' ', 'H', 'T')) {
+		int other = is_token(word[0], word[1], word[2], n);
+
+		if (!other)
+			return WAIT;
+		if (other < 0 || (word[0] & FIRST(6)) == EIGHT('P', 'R', 'I', ' ', '*', ' ', 0, 0))
+			return refuse_start(c, s, word[0]);
+		method = METHOD_OTHER;
+	}
+	s->method = method;
+	s->has_length = s->chunked = 0;
+	s->length = 0;
+	s->phase = HEAD;
+	/* most often the line is here whole; what is in between when it is not, scan_head keeps */
+	end = line_end(word, &ahead);
+	s->first_line = !end;
+	if (!end) {
+		s->last = 0;
+		return AGAIN;
+	}
+	s->phase = LINE;
+	s->at += end;
+	return accept_request(c, s, ahead);
+}
+
 static __always_inline int start_response(struct connection *c, struct stream *s, const __u64 word[WORDS], __u32 n)
 {
 	__u64 w = word[0], code = word[1];
@@ -268,7 +310,7 @@ static __always_inline int start_response(struct connection *c, struct stream *s
 		return give_up(c, CONNECTIONS_OTHER);
 	s->status = hundreds * 100 + tens * 10 + ones;
 	note(c->role, RESPONSES_SEEN, 1);
-	s->first_line = s->has_length = s->chunked = 0;
+	s->has_length = s->chunked = 0;
 	s->length = 0;
 	s->phase = HEAD;
 	return AGAIN;
@@ -372,19 +414,6 @@ static __always_inline int skip_body(struct stream *s)
 	return 0;
 }
 
-/* Marks the newlines among eight bytes by their highest bit; marks above the lowest may be wrong. */
-static __always_inline __u64 newlines(__u64 w)
-{
-	w ^= 0x0a0a0a0a0a0a0a0aull;
-	return (w - 0x0101010101010101ull) & ~w & 0x8080808080808080ull;
-}
-
-/* Which of the eight bytes has the lowest mark. */
-static __always_inline __u32 lowest(__u64 marks)
-{
-	return ((marks & -marks) >> 7) * 0x0001020304050607ull >> 56;
-}
-
 /*
  * Look for line ends, eight bytes at a time, and at what follows them: the end of the head, or a header that says
  * how long the body is. All others are passed over.
@@ -392,12 +421,14 @@ static __always_inline __u32 lowest(__u64 marks)
 static __always_inline int scan_head(struct connection *c, struct stream *s, __u32 direction,
 				     const __u64 word[WORDS], __u32 n)
 {
-	__u64 before = s->last;
+	__u64 before = s->last, ahead = 0, after = 0;
+	__u32 first_line = s->first_line, found = 0;
+	int request = is_request(c, direction);
 
 #pragma unroll
 	for (__u32 i = 0; i < WORDS - 1; i++) {
-		__u64 marks = newlines(word[i]), after, low;
-		__u32 byte, next;
+		__u64 marks = newlines(word[i]), ninth;
+		__u32 byte;
 
 		if (!marks) {
 			if (i * 8 + 8 <= n)
@@ -405,35 +436,35 @@ static __always_inline int scan_head(struct connection *c, struct stream *s, __u
 			continue;
 		}
 		byte = lowest(marks);
-		next = i * 8 + byte + 1;
-		if (s->first_line) {
-			__u64 line_end = byte ? word[i] << (64 - 8 * byte) | before >> 8 * byte : before;
-
-			s->at += next;
-			s->phase = LINE;
-			if (is_request(c, direction))
-				return accept_request(c, s, line_end);
-			return AGAIN;
-		}
+		found = i * 8 + byte + 1;
+		ahead = byte ? word[i] << (64 - 8 * byte) | before >> 8 * byte : before;
 		after = byte == 7 ? word[i + 1] : word[i] >> (8 * byte + 8) | word[i + 1] << (56 - 8 * byte);
-		low = after | LOWER;
-		if (next + 8 > n || (after & 255) == '\r' || (after & 255) == '\n' ||
-		    low == EIGHT('c', 'o', 'n', 't', 'e', 'n', 't', '-') ||
-		    low == EIGHT('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')) {
-			s->at += next;
-			s->phase = LINE;
-			return AGAIN;
-		}
-		if (marks & (marks - 1)) { /* a second line end in these eight bytes */
-			s->at += next;
-			return AGAIN;
-		}
+		if (first_line || found + 8 > n || (after & 255) <= '\r' || marks & (marks - 1))
+			break;
+		if ((after | LOWER) == EIGHT('t', 'r', 'a', 'n', 's', 'f', 'e', 'r'))
+			break;
+		ninth = byte < 7 ? word[i + 1] >> (8 * byte + 8) : i + 2 < WORDS ? word[i + 2] : 'l';
+		if ((after | LOWER) == EIGHT('c', 'o', 'n', 't', 'e', 'n', 't', '-') && ((ninth | 32) & 255) == 'l')
+			break; /* Content-Length, not -Type */
+		found = 0;
 		before = word[i];
+	}
+	if (found) {
+		s->at += found;
+		s->phase = LINE;
+		if (first_line) {
+			s->first_line = 0;
+			return request ? accept_request(c, s, ahead) : AGAIN;
+		}
+		if ((after & FIRST(2)) != EIGHT('\r', '\n', 0, 0, 0, 0, 0, 0))
+			return AGAIN;
+		s->at += 2;
+		return request ? end_request_head(c, s) : end_response_head(c, s);
 	}
 	/* none: these bytes are of no interest, but that a first line's end may be cut */
 	if (n > BLOCK - 8)
 		n = BLOCK - 8;
-	if (s->first_line) {
+	if (first_line) {
 		if (n < 8)
 			return WAIT;
 		n &= ~7u;
@@ -441,26 +472,6 @@ static __always_inline int scan_head(struct connection *c, struct stream *s, __u
 	}
 	s->at += n;
 	return AGAIN;
-}
-
-/* Where the line ends in the block, behind its newline; 0 = not there. before: the eight bytes ahead of the newline. */
-static __always_inline __u32 line_end(const __u64 word[WORDS], __u64 *before)
-{
-	__u64 last = 0;
-
-#pragma unroll
-	for (__u32 i = 0; i < WORDS - 1; i++) {
-		__u64 marks = newlines(word[i]);
-
-		if (marks) {
-			__u32 byte = lowest(marks);
-
-			*before = byte ? word[i] << (64 - 8 * byte) | last >> 8 * byte : last;
-			return i * 8 + byte + 1;
-		}
-		last = word[i];
-	}
-	return 0;
 }
 
 /* A line that says something of the framing must be there whole: wait for the rest, or see that it is absurd. */
@@ -599,13 +610,21 @@ static __always_inline int http1_step(struct __sk_buff *skb, struct connection *
 			return note_joined(c, word[0]);
 		s->phase = START;
 	}
+	/* a start and a line lead on into the head, most often with the same block */
+	if (s->phase == START) {
+		int result = is_request(c, direction) ? start_request(c, s, word, n) : start_response(c, s, word, n);
+
+		if (result != AGAIN || s->phase != HEAD)
+			return result;
+	} else if (s->phase == LINE) {
+		int result = scan_line(c, s, direction, word, n);
+
+		if (result != AGAIN || s->phase != HEAD)
+			return result;
+	}
 	switch (s->phase) {
-	case START:
-		return is_request(c, direction) ? start_request(c, s, word, n) : start_response(c, s, word, n);
 	case HEAD:
 		return scan_head(c, s, direction, word, n);
-	case LINE:
-		return scan_line(c, s, direction, word, n);
 	case CHUNK_SIZE:
 		return scan_chunk_size(c, s, word, n);
 	case TRAILER:
