@@ -11,15 +11,16 @@ export interface Series {
 }
 
 export interface Prometheus extends AsyncDisposable {
-  /** An instant query: what it gives now. */
-  query(expression: string): Promise<Series[]>;
+  /** An instant query: what it gives at a moment (seconds since the epoch). @default now */
+  query(expression: string, at?: number): Promise<Series[]>;
   /** The health of the targets, with the last error of each. */
   targets(): Promise<{ url: string; health: string; error: string }[]>;
 }
 
-/** A real Prometheus that scrapes these targets once a second into a directory of its own. */
+/** A real Prometheus that scrapes these targets into a directory of its own, every so many seconds. */
 export async function startPrometheus(
   targets: readonly { job: string; address: string; config?: Record<string, unknown> }[],
+  { interval = 1 }: { interval?: number } = {},
 ): Promise<Prometheus> {
   const directory = mkdtempSync(join(tmpdir(), 'meshtap-prometheus-'));
   const scrapes = targets.map(({ job, address, config }) => {
@@ -35,7 +36,10 @@ export async function startPrometheus(
   // JSON is YAML.
   writeFileSync(
     join(directory, 'prometheus.yml'),
-    JSON.stringify({ global: { scrape_interval: '1s', scrape_timeout: '1s' }, scrape_configs: scrapes }),
+    JSON.stringify({
+      global: { scrape_interval: `${interval}s`, scrape_timeout: `${interval}s` },
+      scrape_configs: scrapes,
+    }),
   );
   const port = await freePort();
   const child = spawn(
@@ -65,8 +69,9 @@ export async function startPrometheus(
     return answer.data;
   };
   return {
-    async query(expression) {
-      const data = (await api(`query?query=${encodeURIComponent(expression)}`)) as {
+    async query(expression, at) {
+      const time = at === undefined ? '' : `&time=${at}`;
+      const data = (await api(`query?query=${encodeURIComponent(expression)}${time}`)) as {
         result: { metric: Record<string, string>; value: [number, string] }[];
       };
       return data.result.map(({ metric, value }) => ({ metric, value: Number(value[1]) }));
