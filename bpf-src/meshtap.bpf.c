@@ -24,7 +24,8 @@ const enum http_version *unused_http_version __attribute__((unused));
 const enum failure *unused_failure __attribute__((unused));
 
 #define PASS 1
-#define STEPS 1024 /* at most so many lines and blocks of one segment are looked at */
+#define BURST 64   /* steps; at most BURST * BURSTS lines, blocks or chunks of one segment are looked at */
+#define BURSTS 128
 #define SECOND 1000000000ull
 
 static __always_inline int waits_for_end(const struct stream *s)
@@ -65,6 +66,20 @@ __attribute__((noinline)) int answer(struct __sk_buff *skb, __u32 direction)
 	return more(s);
 }
 
+/* Two loops instead of a long one: the verifier walks 64 and 128 turns, not their product. */
+__attribute__((noinline)) int burst(struct __sk_buff *skb, __u32 direction)
+{
+	for (int i = 0; i < BURST; i++) {
+		int result = step(skb, direction);
+
+		if (result == ANSWERED)
+			result = answer(skb, direction);
+		if (result != AGAIN)
+			return STOP;
+	}
+	return AGAIN;
+}
+
 /* Parse length bytes at offset of the packet (or of an early piece); next is where they begin. */
 __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 direction, __u32 offset, __u32 length)
 {
@@ -80,14 +95,9 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 direction, __u3
 		return lose_sync(c, s);
 	s->at = 0;
 	s->end = s->carried + length;
-	for (int i = 0; i < STEPS; i++) {
-		int result = step(skb, direction);
-
-		if (result == ANSWERED)
-			result = answer(skb, direction);
-		if (result != AGAIN)
+	for (int i = 0; i < BURSTS; i++)
+		if (burst(skb, direction) != AGAIN)
 			break;
-	}
 
 	if (c->protocol == OPAQUE || s->phase == UNSYNCED || s->at >= s->end)
 		s->carried = 0;
@@ -688,6 +698,12 @@ static __always_inline void closed(struct bpf_sock_ops *ctx)
 		connect_failed(c);
 		return;
 	}
+	/*
+	 * An application that aborts (SO_LINGER 0, or close with data unread) leaves these states for CLOSE before its
+	 * RST passes egress (net/ipv4/tcp.c, __tcp_close and tcp_disconnect).
+	 */
+	if (c->released && (ctx->args[0] == BPF_TCP_ESTABLISHED || ctx->args[0] == BPF_TCP_CLOSE_WAIT))
+		c->reset = 1;
 	settle(c);
 	account(c, 0, newly_received(c, ctx->rcv_nxt));
 	sample(c, ctx->srtt_us, ctx->total_retrans);

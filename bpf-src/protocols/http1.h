@@ -593,8 +593,7 @@ static __always_inline int http1_step(struct __sk_buff *skb, struct connection *
 			return STOP;
 		if (s->phase == BODY)
 			return end_body(c, s, direction);
-		s->phase = CHUNK_SIZE;
-		return AGAIN;
+		s->phase = CHUNK_SIZE; /* often there in the same segment */
 	}
 	if (s->at >= s->end)
 		return STOP;
