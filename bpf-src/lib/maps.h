@@ -101,8 +101,11 @@ static __always_inline void note(__u32 role, enum ledger_entry entry, __u64 n)
 		add(&ledger->count[role][entry], n);
 }
 
-/* The bucket whose boundary is the first not below ns. Five halvings of 32; the padding stops the search. */
-static __always_inline __u32 bucket_of(__u64 ns)
+/*
+ * The bucket whose boundary is the first not below ns. Five halvings of 32; the padding stops the search. A function
+ * of its own: the verifier knows the boundaries, and would follow each place in them wherever this is inlined.
+ */
+__attribute__((noinline)) int bucket_of(__u64 ns)
 {
 	__u32 i = 0;
 
