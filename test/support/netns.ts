@@ -44,8 +44,8 @@ export class Namespaces implements Disposable {
     const netns = this[end];
     run('ip', 'netns', 'exec', netns, 'nft', 'flush', 'ruleset');
     if (rules.length === 0) return;
-    const chain = `chain input { type filter hook input priority 0; ${rules.join('; ')}; }`;
-    run('ip', 'netns', 'exec', netns, 'nft', `table inet test { ${chain} }`);
+    const chain = ['type filter hook input priority 0;', ...rules].join('\n');
+    run('ip', 'netns', 'exec', netns, 'nft', `table inet test {\nchain input {\n${chain}\n}\n}`);
   }
 
   [Symbol.dispose](): void {

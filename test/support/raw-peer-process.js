@@ -90,9 +90,10 @@ const orders = {
     return connection.id;
   },
   async connected({ id }) {
-    const { socket } = connections.get(id);
-    if (socket.connecting) await once(socket, 'connect');
-    if (socket.localPort === undefined) throw new Error('not connected');
+    const connection = connections.get(id);
+    const { socket } = connection;
+    if (socket.connecting) await Promise.race([once(socket, 'connect'), once(socket, 'close')]);
+    if (connection.over) throw Object.assign(new Error(connection.over), { code: connection.over });
     return socket.localPort;
   },
   write({ id, bytes }) {
@@ -146,7 +147,7 @@ const orders = {
     const { default: koffi } = await import('koffi');
     const setsockopt = koffi
       .load('libc.so.6')
-      .func('int setsockopt(int, int, int, const int *value, unsigned)');
+      .func('int setsockopt(int, int, int, const int *value, uint32_t)');
     const [IPPROTO_TCP, TCP_USER_TIMEOUT] = [6, 18];
     if (
       setsockopt(connections.get(id).socket._handle.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, [milliseconds], 4) !==
