@@ -357,7 +357,7 @@ __attribute__((noinline)) int meet(struct __sk_buff *skb, __u32 direction)
 	c->tuple = hash_of(c->remote_address, c->local_address, c->remote_port, c->local_port);
 	c->cgroup = bpf_sk_cgroup_id(sk);
 	c->epoch = ~0u;
-	if (c->role == ROLE_SERVER)
+	if (c->established && !c->joined)
 		settle(c);
 	return 1;
 }
@@ -507,8 +507,6 @@ int ingress(struct __sk_buff *skb)
 	received = tcp->rcv_nxt;
 	if (seg.rst)
 		c->reset = 1;
-	else if (!c->settled)
-		settle(c);
 
 	if (!enter(c)) {
 		if (seg.length && c->protocol != OPAQUE)
@@ -576,6 +574,15 @@ __attribute__((noinline)) int send_out(struct __sk_buff *skb)
 	return 0;
 }
 
+/* A listener answers SYN: the socket to come will be in its cgroup, and the other end, if it is here, wants to know. */
+static __always_inline void announce(struct bpf_sock *sk, const struct segment *seg)
+{
+	struct handshake_key key = { .active_isn = seg->ack, .passive_isn = seg->seq + 1 };
+	struct handshake ends = { .passive_cgroup = bpf_sk_cgroup_id(sk) };
+
+	bpf_map_update_elem(&handshakes, &key, &ends, BPF_NOEXIST); /* SYN-ACK may be sent again */
+}
+
 SEC("cgroup_skb/egress")
 int egress(struct __sk_buff *skb)
 {
@@ -586,17 +593,19 @@ int egress(struct __sk_buff *skb)
 	struct stream *in;
 	__u64 received;
 
-	if (!sk || sk->state == BPF_TCP_LISTEN || sk->state == BPF_TCP_NEW_SYN_RECV ||
-	    !read_segment(skb, &seg))
+	if (!sk || !read_segment(skb, &seg))
 		return PASS;
+	if (sk->state == BPF_TCP_LISTEN || sk->state == BPF_TCP_NEW_SYN_RECV) {
+		if (seg.syn)
+			announce(sk, &seg);
+		return PASS;
+	}
 	c = connection_for(skb, &seg, OUT);
 	tcp = c ? bpf_tcp_sock(sk) : 0;
 	if (!c || !tcp || seg.syn)
 		return PASS;
 	if (seg.rst)
 		c->reset = 1;
-	if (!c->settled && c->established && c->established_at + SECOND < bpf_ktime_get_ns())
-		settle(c);
 
 	/* the acknowledgement that this packet carries tells what has arrived in order */
 	in = &c->stream[IN];
@@ -651,7 +660,6 @@ static __always_inline void establish(struct bpf_sock_ops *ctx, struct connectio
 	__u32 sent = ctx->snd_nxt, received = ctx->rcv_nxt;
 
 	c->established = 1;
-	c->established_at = bpf_ktime_get_ns();
 	c->received_to = received;
 	c->stream[IN].top = c->stream[IN].next = 1ull << 32 | received;
 	c->stream[OUT].top = c->stream[OUT].next = 1ull << 32 | sent;
@@ -662,17 +670,13 @@ static __always_inline void establish(struct bpf_sock_ops *ctx, struct connectio
 static __always_inline void connected(struct bpf_sock_ops *ctx)
 {
 	struct connection *c = connection_of(ctx->sk);
-	struct handshake_key key = {};
-	struct handshake ends = {};
 
 	if (!c || c->joined)
 		return;
 	establish(ctx, c);
-	c->connect_ns = c->established_at - c->connecting_at;
-	key.active_isn = c->active_isn;
-	key.passive_isn = c->passive_isn;
-	ends.active_cgroup = c->cgroup;
-	bpf_map_update_elem(&handshakes, &key, &ends, BPF_ANY);
+	c->connect_ns = bpf_ktime_get_ns() - c->connecting_at;
+	if (c->tuple)
+		settle(c);
 }
 
 static __always_inline void connect_failed(struct connection *c)

@@ -74,15 +74,13 @@ struct connection {
 	__u8 early;	   /* pieces kept */
 	__u64 tuple; /* hash of the four above */
 	__u32 active_isn, passive_isn; /* first sequence number of each side's data: the same at both ends */
-	__u64 connecting_at, connect_ns, established_at;
+	__u64 connecting_at, connect_ns;
 
 	/* indices of its series, valid for one epoch */
 	__u32 epoch, pair, series;
 	__u64 series_tag;
 	__u64 peer_cgroup;
 
-	/* not yet counted, because the pair is not known yet */
-	__u64 unsettled_sent, unsettled_received;
 	__u32 received_to, retransmits;
 	__u64 sampled_at;
 

@@ -5,10 +5,7 @@
 
 #include "protocols/http1.h"
 
-/*
- * From here on the pair is known. A client waits with this until the server has spoken, because only then is it
- * sure that the server's socket, if it is on this machine, has left its cgroup under the handshake.
- */
+/* From here on the pair is known, and what is known of the connection so far is counted. */
 static __noinline int settle(struct connection *c)
 {
 	struct handshake_key key = {};
@@ -21,12 +18,12 @@ static __noinline int settle(struct connection *c)
 	key.active_isn = c->active_isn;
 	key.passive_isn = c->passive_isn;
 	both = c->established && !c->joined ? bpf_map_lookup_elem(&handshakes, &key) : 0;
-	if (both) {
-		c->peer_cgroup = c->role == ROLE_CLIENT ? both->passive_cgroup : both->active_cgroup;
-		if (c->role == ROLE_SERVER)
-			both->passive_cgroup = c->cgroup;
-		else
-			bpf_map_delete_elem(&handshakes, &key);
+	if (both && c->role == ROLE_CLIENT) {
+		both->active_cgroup = c->cgroup;
+		c->peer_cgroup = both->passive_cgroup;
+	} else if (both) {
+		c->peer_cgroup = both->active_cgroup;
+		bpf_map_delete_elem(&handshakes, &key);
 	}
 	find_pair(c);
 	value = pair_value_of(c);
@@ -37,23 +34,13 @@ static __noinline int settle(struct connection *c)
 		if (c->role == ROLE_CLIENT)
 			observe(&value->connect, c->connect_ns);
 	}
-	if (c->unsettled_sent)
-		add(&value->bytes_sent, c->unsettled_sent);
-	if (c->unsettled_received)
-		add(&value->bytes_received, c->unsettled_received);
 	return 0;
 }
 
 static __always_inline void account(struct connection *c, __u64 sent, __u64 received)
 {
-	struct pair_value *value;
+	struct pair_value *value = c->settled ? pair_value_of(c) : 0;
 
-	if (!c->settled) {
-		c->unsettled_sent += sent;
-		c->unsettled_received += received;
-		return;
-	}
-	value = pair_value_of(c);
 	if (value && sent)
 		add(&value->bytes_sent, sent);
 	if (value && received)

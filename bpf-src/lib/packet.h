@@ -11,7 +11,7 @@
 #include <linux/in.h>
 
 struct segment {
-	__u32 seq;
+	__u32 seq, ack;
 	__u32 payload; /* offset in the packet */
 	__u32 length;  /* of the payload */
 	__u8 syn, fin, rst, ipv6;
@@ -20,6 +20,7 @@ struct segment {
 static __always_inline int take_tcp(struct __sk_buff *skb, const struct tcphdr *tcp, __u32 offset, struct segment *seg)
 {
 	seg->seq = bpf_ntohl(tcp->seq);
+	seg->ack = bpf_ntohl(tcp->ack_seq);
 	seg->payload = offset + tcp->doff * 4;
 	seg->length = skb->len > seg->payload ? skb->len - seg->payload : 0;
 	seg->syn = tcp->syn;
@@ -35,17 +36,17 @@ static __always_inline int read_segment(struct __sk_buff *skb, struct segment *s
 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = data;
-		struct tcphdr copy;
+		struct tcphdr *tcp;
+		__u32 offset;
 
-		if (data + sizeof(*ip) + sizeof(copy) > end || ip->protocol != IPPROTO_TCP)
+		if (data + sizeof(*ip) + sizeof(*tcp) > end || ip->protocol != IPPROTO_TCP)
+			return 0;
+		offset = ip->ihl * 4 & 60;
+		tcp = data + offset;
+		if ((void *)(tcp + 1) > end)
 			return 0;
 		seg->ipv6 = 0;
-		if (ip->ihl == 5)
-			return take_tcp(skb, data + sizeof(*ip), sizeof(*ip), seg);
-		__u32 offset = ip->ihl * 4;
-		if (bpf_skb_load_bytes(skb, offset, &copy, sizeof(copy)))
-			return 0;
-		return take_tcp(skb, &copy, offset, seg);
+		return take_tcp(skb, tcp, offset, seg);
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = data;

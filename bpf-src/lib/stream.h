@@ -13,7 +13,7 @@
 #include "lib/packet.h"
 
 #define CARRY 64       /* an unfinished line start is at most this long */
-#define WORDS 16       /* a block: 15 words under examination and one to look ahead */
+#define WORDS 12       /* a block: 11 words under examination and one to look ahead */
 #define BLOCK (WORDS * 8)
 #define PIECE 2048     /* an early segment is kept in pieces of this size */
 #define PIECES 32      /* ... at most so many per connection */
@@ -154,8 +154,10 @@ static __always_inline __u32 read_block(struct __sk_buff *skb, struct connection
 	if (!n)
 		return 0;
 	/* 5.10 and 6.1 lose a lower bound written as n != 0: n - 1, masked where the compiler can not undo it, plus 1 */
-	__u32 less = n - 1;
+	__u64 less = n - 1;
 	asm volatile("%0 &= 127" : "+r"(less));
+	if (less >= BLOCK)
+		return 0;
 	return bpf_skb_load_bytes(skb, v, word, less + 1) ? 0 : n;
 }
 

@@ -3,10 +3,10 @@
 /** What crosses the border to the kernel; sizes and offsets in bytes. */
 export const structs = {
   reassembly: {
-    size: 768,
+    size: 704,
     fields: {
-      carry: { offset: 0, size: 512, type: 'u8[2][256]' },
-      piece: { offset: 512, size: 256, type: 'struct early_piece[32]' },
+      carry: { offset: 0, size: 448, type: 'u8[2][224]' },
+      piece: { offset: 448, size: 256, type: 'struct early_piece[32]' },
     },
   },
   early_piece: {
@@ -17,12 +17,12 @@ export const structs = {
     },
   },
   early_value: {
-    size: 2256,
+    size: 2224,
     fields: {
       at: { offset: 0, size: 8, type: 'u64' },
       length: { offset: 8, size: 4, type: 'u32' },
       reserved: { offset: 12, size: 4, type: 'u32' },
-      byte: { offset: 16, size: 2240, type: 'u8[2240]' },
+      byte: { offset: 16, size: 2208, type: 'u8[2208]' },
     },
   },
   early_key: {
@@ -34,7 +34,7 @@ export const structs = {
     },
   },
   connection: {
-    size: 632,
+    size: 608,
     fields: {
       lock: { offset: 0, size: 4, type: 'struct bpf_spin_lock' },
       gate: { offset: 4, size: 4, type: 'u32' },
@@ -63,25 +63,22 @@ export const structs = {
       passive_isn: { offset: 84, size: 4, type: 'u32' },
       connecting_at: { offset: 88, size: 8, type: 'u64' },
       connect_ns: { offset: 96, size: 8, type: 'u64' },
-      established_at: { offset: 104, size: 8, type: 'u64' },
-      epoch: { offset: 112, size: 4, type: 'u32' },
-      pair: { offset: 116, size: 4, type: 'u32' },
-      series: { offset: 120, size: 4, type: 'u32' },
-      series_tag: { offset: 128, size: 8, type: 'u64' },
-      peer_cgroup: { offset: 136, size: 8, type: 'u64' },
-      unsettled_sent: { offset: 144, size: 8, type: 'u64' },
-      unsettled_received: { offset: 152, size: 8, type: 'u64' },
-      received_to: { offset: 160, size: 4, type: 'u32' },
-      retransmits: { offset: 164, size: 4, type: 'u32' },
-      sampled_at: { offset: 168, size: 8, type: 'u64' },
-      era: { offset: 176, size: 4, type: 'u32' },
-      void_before: { offset: 180, size: 4, type: 'u32' },
-      asked: { offset: 184, size: 4, type: 'u32' },
-      answered: { offset: 188, size: 4, type: 'u32' },
-      untracked: { offset: 192, size: 4, type: 'u32' },
-      untracked_answered: { offset: 196, size: 4, type: 'u32' },
-      outstanding: { offset: 200, size: 256, type: 'u64[32]' },
-      stream: { offset: 456, size: 176, type: 'struct stream[2]' },
+      epoch: { offset: 104, size: 4, type: 'u32' },
+      pair: { offset: 108, size: 4, type: 'u32' },
+      series: { offset: 112, size: 4, type: 'u32' },
+      series_tag: { offset: 120, size: 8, type: 'u64' },
+      peer_cgroup: { offset: 128, size: 8, type: 'u64' },
+      received_to: { offset: 136, size: 4, type: 'u32' },
+      retransmits: { offset: 140, size: 4, type: 'u32' },
+      sampled_at: { offset: 144, size: 8, type: 'u64' },
+      era: { offset: 152, size: 4, type: 'u32' },
+      void_before: { offset: 156, size: 4, type: 'u32' },
+      asked: { offset: 160, size: 4, type: 'u32' },
+      answered: { offset: 164, size: 4, type: 'u32' },
+      untracked: { offset: 168, size: 4, type: 'u32' },
+      untracked_answered: { offset: 172, size: 4, type: 'u32' },
+      outstanding: { offset: 176, size: 256, type: 'u64[32]' },
+      stream: { offset: 432, size: 176, type: 'struct stream[2]' },
     },
   },
   bpf_spin_lock: {
@@ -221,10 +218,10 @@ export const enums = {
 
 /** The maps as the object defines them. */
 export const maps = {
-  reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 768 } },
-  early_scratch: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct early_value', size: 2256 } },
-  early: { type: 9, flags: 0, maxEntries: 1024, key: { type: 'struct early_key', size: 16 }, value: { type: 'struct early_value', size: 2256 } },
-  connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 632 } },
+  reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 704 } },
+  early_scratch: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct early_value', size: 2224 } },
+  early: { type: 9, flags: 0, maxEntries: 1024, key: { type: 'struct early_key', size: 16 }, value: { type: 'struct early_value', size: 2224 } },
+  connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 608 } },
   pairs: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct pair_key', size: 32 }, value: { type: 'u32', size: 4 } },
   pair_values: { type: 2, flags: 0, maxEntries: 2048, key: { type: 'u32', size: 4 }, value: { type: 'struct pair_value', size: 480 } },
   free_pairs: { type: 22, flags: 0, maxEntries: 2048, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
