@@ -1,7 +1,7 @@
 import { realpathSync } from 'node:fs';
 import { detach as detachInstance, listInstances } from '../bpf/instance.js';
 import { MeshtapError } from '../errors.js';
-import { cgroupsOf, forget } from './runtime-files.js';
+import { cgroupsOf, forget, socketOf } from './runtime-files.js';
 
 export interface DetachOptions {
   instance?: string;
@@ -15,7 +15,8 @@ export function detach({ instance, cgroup }: DetachOptions): void {
   const names = instance === undefined ? watching(cgroup as string) : [instance];
   for (const name of names) {
     if (!detachInstance({ instance: name })) throw nothing(`there is no pinned instance ${name}`);
-    forget(cgroupsOf(name));
+    // No agent runs it: a socket that is there is that of one that was killed.
+    for (const file of [cgroupsOf(name), socketOf(name)]) forget(file);
     process.stdout.write(`instance ${name} is detached\n`);
   }
 }
