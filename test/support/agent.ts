@@ -18,6 +18,8 @@ export interface AgentOptions {
   config?: ConfigInput;
   /** More of the command line, such as `--fresh`. */
   args?: readonly string[];
+  /** Another copy of the program. @default the built one */
+  main?: string;
 }
 
 /** A process of the built `meshtap run`, killed at the end of the test if it still runs then. */
@@ -32,14 +34,14 @@ export class AgentProcess {
   }
 
   /** Without waiting for anything. */
-  static spawn({ cgroup, instance, config = {}, args = [] }: AgentOptions): Running {
+  static spawn({ cgroup, instance, config = {}, args = [], main }: AgentOptions): Running {
     const directory = mkdtempSync(join(tmpdir(), 'meshtap-agent-'));
     onTestFinished(() => rmSync(directory, { recursive: true }));
     const file = join(directory, 'meshtap.yaml');
     const exporters = { prometheus: { listen: '127.0.0.1:0' }, ...config.exporters };
     // JSON is YAML.
     writeFileSync(file, JSON.stringify({ ...config, cgroup, instance, exporters }));
-    return startMeshtap(['run', '--config', file, '--log-level', 'debug', ...args]);
+    return startMeshtap(['run', '--config', file, '--log-level', 'debug', ...args], main ? { main } : {});
   }
 
   /** Resolves when it counts. */
