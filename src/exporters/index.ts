@@ -9,3 +9,4 @@ export type { OtlpOptions } from './otlp.js';
 export { otlpGrpc } from './otlp-grpc.js';
 export { otlpHttp } from './otlp-http.js';
 export { type PrometheusOptions, prometheus } from './prometheus.js';
+export { PrometheusReader, type PrometheusReaderOptions } from './prometheus-reader.js';

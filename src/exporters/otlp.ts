@@ -17,7 +17,7 @@ import {
 import type { Logger } from 'pino';
 import { explain, MeshtapError } from '../errors.js';
 import { type DeltaProducer, deltaOf } from '../metrics/delta.js';
-import { Durations } from '../metrics/durations.js';
+import { type Durations, exporterDurations } from '../metrics/durations.js';
 import { bounded } from './bounded.js';
 import type { Exporter, ExporterContext, RunningExporter } from './exporter.js';
 import { batches } from './otlp-batches.js';
@@ -120,7 +120,7 @@ type Callback = Parameters<PushMetricExporter['export']>[1];
 
 /** One collection at a time: memory does not depend on the receiver. */
 class Sender implements PushMetricExporter {
-  readonly durations = new Durations('meshtap.exporter.duration', 'Collecting and sending, by exporter.');
+  readonly durations: Durations;
   readonly #options: SenderOptions;
   readonly #stopping = new AbortController();
   #latest = Number.POSITIVE_INFINITY;
@@ -129,6 +129,7 @@ class Sender implements PushMetricExporter {
 
   constructor(options: SenderOptions) {
     this.#options = options;
+    this.durations = exporterDurations(options.name);
   }
 
   export(metrics: ResourceMetrics, done: Callback): void {

@@ -1,4 +1,4 @@
-import { Durations } from '../metrics/durations.js';
+import { exporterDurations } from '../metrics/durations.js';
 import type { Exporter } from './exporter.js';
 import { startMetricsServer } from './metrics-server.js';
 import { loadWebConfig } from './web-config.js';
@@ -26,7 +26,7 @@ export function prometheus({
   return {
     name: 'prometheus',
     async start({ collect, resource, log, ready }) {
-      const durations = new Durations('meshtap.exporter.duration', 'Collecting and sending, by exporter.');
+      const durations = exporterDurations('prometheus');
       const conflicts = new Set<string>();
       const server = await startMetricsServer({
         host,

@@ -26,7 +26,11 @@ export interface Collector {
 
 /** From counts to families: the middle of meshtap. */
 export function createCollector({ sweep, identify, dialects, self = () => [] }: CollectorOptions): Collector {
-  const durations = new Durations('meshtap.collection.duration', 'Sweeping the counts and naming them.');
+  const durations = new Durations(
+    'meshtap.collection.duration',
+    'Sweeping the counts and naming them.',
+    ['success', 'failure'].map((outcome) => ({ outcome })),
+  );
   const attribution = new Attribution();
   const run = async () => {
     const start = performance.now();

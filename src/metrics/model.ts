@@ -29,7 +29,7 @@ export interface Row<C extends HttpCounts | TcpCounts> {
 
 /**
  * One sweep, named. Several rows may carry the same names (two replicas of a service, two unknown addresses):
- * dialects build their points with {@link file://./points.ts}, which adds up what a dialect can not tell apart.
+ * dialects build their points with `points.ts`, which adds up what a dialect can not tell apart.
  */
 export interface Snapshot {
   /** When counting began, milliseconds since the epoch. */

@@ -293,7 +293,7 @@ describe.each(ways)('$name', ({ name, receiver, exporter }) => {
     end.behave('ok');
     await stopped;
     expect(newest(end.requests, 'contract')).toEqual(new Map([['it', 1]]));
-    expect(outcomes(running.families!())).toEqual({ success: 1 });
+    expect(outcomes(running.families!())).toEqual({ success: 1, failure: 0 });
   });
 
   it.each<Behaviour>(name === 'otlp-http' ? ['hang', 'drip'] : ['hang'])(

@@ -65,6 +65,7 @@ it('tells the ledger, the budgets and its own work beside the traffic', async ()
   expect(points('meshtap.budget.used')).toEqual([{ attributes: { budget: 'series' }, value: 3 }]);
   expect(points('meshtap.collection.duration')).toMatchObject([
     { attributes: { outcome: 'success' }, count: 1 },
+    { attributes: { outcome: 'failure' }, count: 0 },
   ]);
   expect(families.filter(({ name }) => name === 'own')).toHaveLength(1);
   expect(points('own')).toHaveLength(2);
