@@ -7,7 +7,14 @@ import { compare, type Group, groupOf, type Kept, layoutFor } from './layout.js'
 import { BpfLink } from './link.js';
 import type { BpfMap } from './map.js';
 import { type BpfProgram, type LoadedObject, openObject } from './object.js';
-import { type Description, type Generation, InstanceDirectory, instanceNames, peek } from './pins.js';
+import {
+  DESCRIPTION_FORMAT,
+  type Description,
+  type Generation,
+  InstanceDirectory,
+  instanceNames,
+  peek,
+} from './pins.js';
 
 export interface InstanceOptions extends CountingOptions {
   /** Path of the compiled object. */
@@ -100,9 +107,9 @@ interface Started extends Pick<Instance, 'maps' | 'startedAt' | 'resumed' | 'los
 /** Goes on with what is there, if it is exactly what these options would make. */
 function resume(before: Generation, options: InstanceOptions, cgroup: Cgroup): Started | undefined {
   const description = before.description();
+  if (description?.object !== hashOf(options.object)) return undefined;
   const { groups } = compare(description, layoutFor(options));
-  const same = description.object === hashOf(options.object) && groups.size === ALL_GROUPS;
-  if (!same || !isRunning(before, description, cgroup)) return undefined;
+  if (groups.size < ALL_GROUPS || !isRunning(before, description, cgroup)) return undefined;
   const maps = before.maps();
   const close = () => closeAll(maps.values());
   return { maps, startedAt: description.startedAt, resumed: true, lost: [], close };
@@ -129,7 +136,6 @@ async function replace(
   trace: (step: string) => void,
 ): Promise<Started> {
   const before = directory.current;
-  const description = before?.description();
   const kept = before && !options.fresh ? keep(before, cgroup, options) : NOTHING;
   const former = before ? before.maps() : new Map<string, BpfMap>();
   const formerLinks = before ? before.links() : new Map<string, BpfLink>();
@@ -152,8 +158,9 @@ async function replace(
       next.pinLink(program.name, link);
       trace(`pinned ${program.name}`);
     }
-    const startedAt = countsKept ? description!.startedAt : Date.now();
+    const startedAt = (countsKept && before?.description()?.startedAt) || Date.now();
     next.describe({
+      format: DESCRIPTION_FORMAT,
       ...layoutFor(options),
       object: hashOf(options.object),
       cgroup: { path: cgroup.path, id: String(cgroup.id) },
@@ -178,6 +185,7 @@ const NOTHING: Kept = { groups: new Set<Group>(), lost: [] };
 
 function keep(before: Generation, cgroup: Cgroup, options: InstanceOptions): Kept {
   const description = before.description();
+  if (!description) return { ...NOTHING, lost: ['All counts start again at 0: another version kept them.'] };
   const kept = compare(description, layoutFor(options));
   if (isRunning(before, description, cgroup)) return kept;
   // Others have run meanwhile, or nobody: what is remembered of open connections is out of date.
@@ -256,8 +264,8 @@ export function listInstances(): InstanceReport[] {
   requirePrivileges();
   return instanceNames().flatMap((name) => {
     const { generation, pid } = peek(name);
-    if (!generation) return [];
-    const { cgroup, startedAt } = generation.description();
-    return [{ name, pid, cgroup: cgroup.path, startedAt }];
+    const description = generation?.description();
+    if (!description) return [];
+    return [{ name, pid, cgroup: description.cgroup.path, startedAt: description.startedAt }];
   });
 }

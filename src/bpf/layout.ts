@@ -1,5 +1,6 @@
 /**
- * What of an instance's maps another start can go on with.
+ * What of an instance's maps another start can go on with. It is decided by names, types and offsets: whoever changes
+ * the meaning of a field in `bpf-src/` renames it, and the next version does not take it for what it was.
  *
  * @module
  */

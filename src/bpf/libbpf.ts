@@ -11,7 +11,6 @@ export type Memory = Uint8Array | Uint32Array | BigUint64Array;
  * that return an int return -errno on failure; those that return a pointer, `null` with errno set.
  */
 export interface Libbpf {
-  libbpf_version_string(): string;
   libbpf_num_possible_cpus(): number;
   libbpf_set_print(print: Pointer | null): Pointer | null;
   libbpf_find_vmlinux_btf_id(name: string, attachType: number): number;
@@ -27,7 +26,6 @@ export interface Libbpf {
   bpf_map__name(map: Pointer): string;
   bpf_map__fd(map: Pointer): number;
   bpf_map__is_internal(map: Pointer): boolean;
-  bpf_map__max_entries(map: Pointer): number;
   bpf_map__set_max_entries(map: Pointer, entries: number): number;
   bpf_map__reuse_fd(map: Pointer, fd: number): number;
   bpf_map__initial_value(map: Pointer, size: BigUint64Array): Pointer | null;
@@ -122,7 +120,6 @@ const btf = pointer;
 
 /** Result and arguments of each function. */
 const signatures: Record<keyof Libbpf, [result: string, parameters: (string | TypeObject)[]]> = {
-  libbpf_version_string: ['string', []],
   libbpf_num_possible_cpus: ['int', []],
   libbpf_set_print: [pointer, [pointer]],
   libbpf_find_vmlinux_btf_id: ['int', ['string', 'int']],
@@ -138,7 +135,6 @@ const signatures: Record<keyof Libbpf, [result: string, parameters: (string | Ty
   bpf_map__name: ['string', [map]],
   bpf_map__fd: ['int', [map]],
   bpf_map__is_internal: ['bool', [map]],
-  bpf_map__max_entries: ['uint32_t', [map]],
   bpf_map__set_max_entries: ['int', [map, 'uint32_t']],
   bpf_map__reuse_fd: ['int', [map, 'int']],
   bpf_map__initial_value: [pointer, [map, pointer]],

@@ -53,11 +53,7 @@ export class ObjectSpec implements Disposable {
     return mapsOf(this.#address).map((map) => libbpf().bpf_map__name(map));
   }
 
-  /** Capacity of a map as it would be created now. */
-  maxEntries(map: string): number {
-    return libbpf().bpf_map__max_entries(this.#map(map));
-  }
-
+  /** Sets the capacity of a map. */
   setMaxEntries(map: string, entries: number): void {
     check(`size the map ${map}`, libbpf().bpf_map__set_max_entries(this.#map(map), entries));
   }

@@ -27,8 +27,13 @@ import { tryLock } from './libbpf.js';
 import { BpfLink } from './link.js';
 import { BpfMap } from './map.js';
 
+const UNFINISHED = 'new';
+export const DESCRIPTION_FORMAT = 1;
+
 /** What a generation says of itself. */
 export interface Description extends Layout {
+  /** Changes when the meaning of these fields does. */
+  readonly format: typeof DESCRIPTION_FORMAT;
   /** SHA-256 of the object file. */
   readonly object: string;
   readonly cgroup: { readonly path: string; readonly id: string };
@@ -38,7 +43,6 @@ export interface Description extends Layout {
   readonly programs: Readonly<Record<string, number>>;
 }
 
-const UNFINISHED = 'new';
 const DESCRIPTION = 'description';
 const DESCRIPTION_BYTES = 8192;
 
@@ -76,11 +80,13 @@ export class Generation {
     map.pin(join(this.#path, DESCRIPTION));
   }
 
-  description(): Description {
+  /** Undefined if another version wrote it in another way. */
+  description(): Description | undefined {
     using map = BpfMap.open(join(this.#path, DESCRIPTION));
     const text = Buffer.alloc(map.valueSize);
     map.lookup(new Uint32Array(1), text);
-    return JSON.parse(text.toString('utf8', 0, text.indexOf(0)));
+    const description = JSON.parse(text.toString('utf8', 0, text.indexOf(0)));
+    return description.format === DESCRIPTION_FORMAT ? description : undefined;
   }
 
   #names(kind: string): string[] {
@@ -209,7 +215,7 @@ export const instanceNames = (): string[] =>
 
 const generationsIn = (path: string): number[] =>
   readdirSync(path)
-    .filter((name) => name !== UNFINISHED)
+    .filter((name) => /^\d+$/.test(name))
     .map(Number)
     .sort((a, b) => a - b);
 
