@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { type Agent, createAgent } from '../../src/agent.js';
-import type { HttpCounts, Role, TcpCounts } from '../../src/receivers/counts.js';
+import type { HistogramCounts, HttpCounts, Role, TcpCounts } from '../../src/receivers/counts.js';
 import { ebpf } from '../../src/receivers/ebpf.js';
 import type { Scope } from './scope.js';
 
@@ -40,7 +40,7 @@ export class Meter {
     return new Meter(await createAgent({ receivers: [ebpf({ cgroup: scope.path })] }));
   }
 
-  /** What was counted until all was quiet again. Connections may stay open. */
+  /** What was counted until all was quiet again: no more requests under way than before. Connections may stay open. */
   async during(traffic: () => Promise<unknown>): Promise<Seen> {
     const before = await this.#read();
     await traffic();
@@ -49,7 +49,8 @@ export class Meter {
       await sleep(POLL);
       const next = await this.#read();
       const same = JSON.stringify(next) === JSON.stringify(last);
-      quiet = same && ROLES.every((role) => inFlight(next.ledger, role) === 0) ? quiet + 1 : 0;
+      const over = ROLES.every((role) => inFlight(next.ledger, role) <= inFlight(before.ledger, role));
+      quiet = same && over ? quiet + 1 : 0;
       last = next;
     }
     return new Seen(before, last);
@@ -69,8 +70,8 @@ export class Meter {
       const pair = `${ends.role}|${ends.source.service} > ${ends.destination.service}`;
       const exchange = `${pair}|${exchangeName(counts)}`;
       add(reading.requests, exchange, counts.duration.count);
-      addAll(reading.durations, exchange, counts.duration.buckets);
-      addAll(reading.firstBytes, exchange, counts.firstByte.buckets);
+      addHistogram(reading.durations, exchange, counts.duration);
+      addHistogram(reading.firstBytes, exchange, counts.firstByte);
     }
     for (const { ends, counts } of connections) {
       const pair = `${ends.role}|${ends.source.service} > ${ends.destination.service}`;
@@ -92,17 +93,25 @@ function exchangeName({ method, status, failure, version, overflow }: HttpCounts
 }
 
 function tcpNumbers({ pair, connect, rtt, ...counters }: TcpCounts): Numbers {
-  return { ...counters, connect: connect.count, rtt: rtt.count };
+  return {
+    ...counters,
+    connect: connect.count,
+    connectSeconds: connect.sum,
+    rtt: rtt.count,
+    rttSeconds: rtt.sum,
+  };
 }
 
 const add = (numbers: Numbers, name: string, value: number) => {
   numbers[name] = (numbers[name] ?? 0) + value;
 };
 
-const addAll = (numbers: Numbers, name: string, values: Iterable<number>) => {
-  let index = 0;
-  for (const value of values) add(numbers, `${name}|${index++}`, value);
-};
+function addHistogram(numbers: Numbers, name: string, { buckets, sum }: HistogramCounts): void {
+  buckets.forEach((count, index) => {
+    add(numbers, `${name}|${index}`, count);
+  });
+  add(numbers, `${name}|seconds`, sum);
+}
 
 /** Requests that are not accounted for (yet). */
 function inFlight(ledger: Numbers, role: Role): number {
@@ -160,8 +169,8 @@ export class Seen {
     return below(this.#counted.tcp, `${role}|${pair}|`);
   }
 
-  /** Exchanges by the index of the bucket that they fell into. */
-  buckets(role: Role, kind: 'durations' | 'firstBytes', exchange: string, pair = 'client > server'): Numbers {
+  /** How often the exchange fell into each bucket, by its index, and how many `seconds` they were together. */
+  latency(role: Role, kind: 'durations' | 'firstBytes', exchange: string, pair = 'client > server'): Numbers {
     return below(this.#counted[kind], `${role}|${pair}|${exchange}|`);
   }
 

@@ -48,6 +48,13 @@ export class Namespaces implements Disposable {
     run('ip', 'netns', 'exec', netns, 'nft', `table inet test {\nchain input {\n${chain}\n}\n}`);
   }
 
+  /** How many segments the kernel of one end has sent again since the namespace was made, by its own count. */
+  retransmits(end: 'client' | 'server'): number {
+    const lines = run('ip', 'netns', 'exec', this[end], 'cat', '/proc/net/snmp').split('\n');
+    const [names, values] = lines.filter((line) => line.startsWith('Tcp:')).map((line) => line.split(' '));
+    return Number(values![names!.indexOf('RetransSegs')]);
+  }
+
   [Symbol.dispose](): void {
     for (const netns of [this.client, this.server]) run('ip', 'netns', 'delete', netns);
   }

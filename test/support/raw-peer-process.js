@@ -120,7 +120,9 @@ const orders = {
     }
   },
   deaf({ id }) {
-    connections.get(id).socket.pause();
+    const { socket } = connections.get(id);
+    socket.pause();
+    socket._handle.readStop(); // pause() alone reads on until a buffer is full
   },
   /** `end` for the other end's FIN, `closed`, or the code of an error. */
   over({ id }) {

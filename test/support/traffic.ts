@@ -9,6 +9,7 @@
  */
 import { test as base } from 'vitest';
 import { Meter } from './meter.js';
+import { ADDRESSES, Namespaces } from './netns.js';
 import { Nginx } from './nginx.js';
 import { Line, Peer } from './raw-peer.js';
 import { Scope } from './scope.js';
@@ -31,6 +32,24 @@ export const test = base
     const nginx = await Nginx.start(scope);
     onCleanup(() => nginx.removeFiles());
     return nginx;
+  })
+  .extend('cable', { scope: 'file' }, async ({ scope: _ }, { onCleanup }) => {
+    const namespaces = new Namespaces();
+    onCleanup(() => namespaces[Symbol.dispose]());
+    return namespaces;
+  })
+  .extend('cabled', { scope: 'file' }, async ({ scope, meter: _, cable }) => {
+    const client = new Peer(scope, 'client', { netns: cable.client });
+    const server = new Peer(scope, 'server', { netns: cable.server });
+    const address = await server.listen(ADDRESSES.v4.server);
+    return { client, connect: () => Line.connect(client, server, address) };
+  })
+  /** The same as `connect`, with a namespace for each service, and the cable between them whole after the test. */
+  .extend('network', async ({ cable, cabled }, { onCleanup }) => {
+    onCleanup(() => {
+      for (const end of ['client', 'server'] as const) cable.setInputRules(end);
+    });
+    return { ...cabled, cable };
   })
   /** Makes a connection between two scripted processes in the services `client` and `server`. */
   .extend('connect', { scope: 'file' }, async ({ scope, meter: _ }) => {

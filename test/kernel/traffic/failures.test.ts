@@ -2,29 +2,9 @@
 // none with a status that nobody sent.
 import { expect } from 'vitest';
 import { answer, GET, OK, request } from '../../support/messages.js';
-import { ADDRESSES, Namespaces } from '../../support/netns.js';
+import { ADDRESSES } from '../../support/netns.js';
 import { Line, Peer } from '../../support/raw-peer.js';
-import { test as base } from '../../support/traffic.js';
-
-const test = base
-  .extend('cable', { scope: 'file' }, async ({ scope: _ }, { onCleanup }) => {
-    const namespaces = new Namespaces();
-    onCleanup(() => namespaces[Symbol.dispose]());
-    return namespaces;
-  })
-  .extend('ends', { scope: 'file' }, async ({ scope, cable }) => {
-    const client = new Peer(scope, 'client', { netns: cable.client });
-    const server = new Peer(scope, 'server', { netns: cable.server });
-    const address = await server.listen(ADDRESSES.v4.server);
-    return { client, connect: () => Line.connect(client, server, address) };
-  })
-  /** Both services in namespaces of their own, and the cable between them, whole again after each test. */
-  .extend('network', async ({ cable, ends }, { onCleanup }) => {
-    onCleanup(() => {
-      for (const end of ['client', 'server'] as const) cable.setInputRules(end);
-    });
-    return { ...ends, setInputRules: cable.setInputRules.bind(cable) };
-  });
+import { test } from '../../support/traffic.js';
 
 const HALF = `${answer(200, 'Content-Length: 4')}ok`;
 const HALF_CHUNKED = `${answer(200, 'Transfer-Encoding: chunked')}4\r\nokok\r\n`;
@@ -56,6 +36,17 @@ const cases: Case[] = [
     },
     exchanges: { 'GET closed': 1 },
     ends: 'closed',
+  },
+  {
+    name: 'the server closes before it has read the request',
+    async script({ client, server }) {
+      await server.deafen();
+      await client.write(GET);
+      await server.destroy();
+      await client.over();
+    },
+    exchanges: { 'GET reset': 1 },
+    ends: 'reset',
   },
   {
     name: 'the server closes after the first of three pipelined requests',
@@ -280,7 +271,7 @@ test.describe('connects across a cable', () => {
   });
 
   test('given up by the client', async ({ meter, network }) => {
-    network.setInputRules('server', 'tcp dport 1 drop');
+    network.cable.setInputRules('server', 'tcp dport 1 drop');
     const seen = await meter.during(async () => {
       for (let i = 0; i < 3; i++) await (await network.client.open({ host, port: 1 })).destroy();
     });
@@ -288,7 +279,7 @@ test.describe('connects across a cable', () => {
   });
 
   test('given up by the kernel', async ({ meter, network }) => {
-    network.setInputRules('server', 'tcp dport 1 drop');
+    network.cable.setInputRules('server', 'tcp dport 1 drop');
     const seen = await meter.during(async () => {
       const end = await network.client.open({ host, port: 1 });
       await end.setUserTimeout(100);
@@ -300,7 +291,7 @@ test.describe('connects across a cable', () => {
   test('refused by the network', async ({ meter, network }) => {
     // Not the first SYN: an answer that comes while connect(2) still holds the socket does not end it.
     const second = 'tcp dport 1 numgen inc mod 2 1 reject with icmp type host-unreachable';
-    network.setInputRules('server', second, 'tcp dport 1 drop');
+    network.cable.setInputRules('server', second, 'tcp dport 1 drop');
     const seen = await meter.during(async () => {
       const end = await network.client.open({ host, port: 1 });
       await expect(end.connected()).rejects.toMatchObject({ code: 'EHOSTUNREACH' });
@@ -316,10 +307,10 @@ test.describe('a cable that is cut', () => {
       const { client, server } = line;
       await line.exchange(request('PUT'), OK); // so that the client's side has learned who the server is
       await client.setUserTimeout(300);
-      network.setInputRules('server', 'tcp dport != 0 drop');
+      network.cable.setInputRules('server', 'tcp dport != 0 drop');
       await client.write(GET);
       expect(await client.over()).toBe('ETIMEDOUT');
-      network.setInputRules('server');
+      network.cable.setInputRules('server');
       await server.write('x'); // what the client's kernel knows no more, it resets
       expect(await server.over()).toBe('ECONNRESET');
     });
@@ -336,10 +327,10 @@ test.describe('a cable that is cut', () => {
       const { client, server } = await network.connect();
       await server.setUserTimeout(300);
       await client.say(GET);
-      network.setInputRules('client', 'tcp dport != 0 drop');
+      network.cable.setInputRules('client', 'tcp dport != 0 drop');
       await server.write(OK);
       expect(await server.over()).toBe('ETIMEDOUT');
-      network.setInputRules('client');
+      network.cable.setInputRules('client');
       await client.write('x');
       expect(await client.over()).toBe('ECONNRESET');
     });
