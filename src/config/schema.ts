@@ -110,30 +110,47 @@ const otelPrometheus = z.strictObject({
   listen: listen().prefault('127.0.0.1:9464').describe('Where /metrics is served.'),
 });
 
-const otlp = z.strictObject({
-  protocol: z.enum(['grpc', 'http/protobuf']).default('grpc').describe('How to talk to the collector.'),
-  endpoint: z
-    .url({ protocol: /^https?$/, error: 'a URL such as http://collector:4317' })
-    .exactOptional()
-    .describe(
-      'Default: http://localhost:4317 for grpc, http://localhost:4318/v1/metrics for http/protobuf. https means TLS.',
-    ),
-  headers: z
-    .record(z.string(), z.string({ error: 'text' }), { error: 'names and values of headers' })
-    .default({})
-    .describe('Sent with every request, such as an authorization.'),
-  interval: duration().prefault('15s').describe('How often to send.'),
-  timeout: duration().prefault('10s').describe('How long one attempt may take.'),
-  temporality: z
-    .enum(['cumulative', 'delta'])
-    .default('cumulative')
-    .describe('Totals since the beginning, or what came since the last export.'),
-  caFile: path().exactOptional().describe('PEM file of the authorities to trust instead of the system ones.'),
-  insecure: z
-    .boolean({ error: 'true or false' })
-    .default(false)
-    .describe('Do not check the certificate of an https endpoint.'),
-});
+const otlp = z
+  .strictObject({
+    protocol: z
+      .enum(['grpc', 'http/protobuf'])
+      .exactOptional()
+      .describe(
+        'How to talk to the collector. Default: http/protobuf if the endpoint has port 4318 or a path, otherwise grpc.',
+      ),
+    endpoint: z
+      .url({ protocol: /^https?$/, error: 'a URL such as http://collector:4317' })
+      .exactOptional()
+      .describe(
+        'https means TLS. Over HTTP without a path it is /v1/metrics. Default: port 4317 of this machine for grpc, ' +
+          '4318 for http/protobuf.',
+      ),
+    headers: z
+      .record(z.string(), z.string({ error: 'text' }), { error: 'names and values of headers' })
+      .default({})
+      .describe('Sent with every request, such as an authorization.'),
+    interval: duration().prefault('15s').describe('How often to send.'),
+    timeout: duration().prefault('10s').describe('How long one attempt may take.'),
+    temporality: z
+      .enum(['cumulative', 'delta'])
+      .default('cumulative')
+      .describe('Totals since the beginning, or what came since the last export.'),
+    caFile: path()
+      .exactOptional()
+      .describe('PEM file of the authorities to trust instead of the system ones.'),
+    insecure: z
+      .boolean({ error: 'true or false' })
+      .default(false)
+      .describe('Do not check the certificate of an https endpoint.'),
+  })
+  .transform(({ protocol, endpoint, ...rest }) => {
+    if (endpoint === undefined) return { protocol: protocol ?? ('grpc' as const), ...rest };
+    const url = new URL(endpoint);
+    const chosen = protocol ?? (url.port === '4318' || url.pathname !== '/' ? 'http/protobuf' : 'grpc');
+    // OTLP 1, "OTLP/HTTP Request": the default path.
+    if (chosen === 'http/protobuf' && url.pathname === '/') url.pathname = '/v1/metrics';
+    return { protocol: chosen, endpoint: url.href, ...rest };
+  });
 
 /** The whole file. */
 export const schema = z

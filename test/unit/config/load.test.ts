@@ -87,6 +87,25 @@ log: { level: debug, format: json }
   });
 });
 
+describe('an OTLP endpoint says by itself what is spoken there', () => {
+  test.each([
+    [{ endpoint: 'http://c:4317' }, 'grpc', 'http://c:4317/'],
+    [{ endpoint: 'https://c' }, 'grpc', 'https://c/'],
+    [{ endpoint: 'http://c:4318' }, 'http/protobuf', 'http://c:4318/v1/metrics'],
+    [{ endpoint: 'https://c/otlp/v1/metrics' }, 'http/protobuf', 'https://c/otlp/v1/metrics'],
+    [{ endpoint: 'http://c:4318', protocol: 'grpc' }, 'grpc', 'http://c:4318/'],
+    [{ endpoint: 'http://c', protocol: 'http/protobuf' }, 'http/protobuf', 'http://c/v1/metrics'],
+    [{}, 'grpc', undefined],
+  ])('%j is %s', (otlp, protocol, endpoint) => {
+    const flags = [{ path: ['exporters', 'otlp'], value: otlp, where: 'test' }];
+    const found = loadConfig({ flags }).exporters.otlp;
+    expect([found?.protocol, found && 'endpoint' in found ? found.endpoint : undefined]).toEqual([
+      protocol,
+      endpoint,
+    ]);
+  });
+});
+
 describe('bad input names file, line, key, what was found and what is accepted', () => {
   const list = (values: string) => `instance: a\nboundaries: ${values}`;
   test.each<[string, string, string]>([
