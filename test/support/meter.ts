@@ -13,7 +13,11 @@ import type { Scope } from './scope.js';
 type Numbers = Record<string, number>;
 
 const ROLES: readonly Role[] = ['client', 'server'];
-const ORDINARY = new Set(['requests seen', 'requests answered', 'responses seen', 'responses matched']);
+/** Lines that follow from the exchanges. */
+const ORDINARY = new Set([
+  ...['requests seen', 'requests answered', 'requests failed'],
+  ...['responses seen', 'responses matched'],
+]);
 const POLL = 20;
 /** Nothing changed in so many polls: it is over. */
 const QUIET = 3;
@@ -188,7 +192,7 @@ export class Seen {
     this.expectReconciled();
   }
 
-  /** The ledger of either side gained these lines besides requests that were answered and answers that matched. */
+  /** The ledger of either side gained these lines besides those that follow from the exchanges. */
   expectLedger(expected: Numbers): void {
     for (const role of ROLES) {
       const lines = Object.entries(this.ledger(role)).filter(([name]) => !ORDINARY.has(name));

@@ -1,9 +1,9 @@
 // How long a body is, and that nothing in it is taken for a message.
-import { createHash } from 'node:crypto';
 import { expect } from 'vitest';
 import { curl } from '../../support/load.js';
 import { answer, bytesOf, chunked, GET, OK, request } from '../../support/messages.js';
 import { LARGE } from '../../support/nginx.js';
+import { randomBytes } from '../../support/random.js';
 import type { Line } from '../../support/raw-peer.js';
 import { test } from '../../support/traffic.js';
 
@@ -351,11 +351,3 @@ test.describe('large bodies', () => {
     seen.expectExchanges({ 'POST 200': 1, 'GET 200': 1 });
   });
 });
-
-/** The same at every run. */
-function randomBytes(length: number): string {
-  let text = '';
-  for (let i = 0; text.length < length; i++)
-    text += createHash('sha512').update(String(i)).digest().toString('latin1');
-  return text.slice(0, length);
-}
