@@ -19,10 +19,17 @@ export function labels(attributes: Attributes): Labels {
   return { attributes, key: JSON.stringify(attributes) };
 }
 
-/** The labels of a pair and what one of its series adds to them. */
+/** The labels of a pair and what one of its series adds to them, or says otherwise. */
 export function extended(base: Labels, more: Attributes): Labels {
-  // Not spread: V8 needs 0.2 us for this and 5 us for `{ ...a, ...b }` with a dozen keys.
-  return { attributes: Object.assign({}, base.attributes, more), key: base.key + JSON.stringify(more) };
+  const key = base.key + JSON.stringify(more);
+  // V8 makes objects of more than a dozen and a half keys slow to build key by key (10 us), but quick to copy
+  // (50 ns): with so many, a base has all keys, and some of its values are replaced. With fewer, spreading two
+  // objects takes 5 us and assigning 0.2.
+  const hasAll = Object.keys(more).every((name) => name in base.attributes);
+  return {
+    attributes: hasAll ? { ...base.attributes, ...more } : Object.assign({}, base.attributes, more),
+    key,
+  };
 }
 
 /**
@@ -64,26 +71,39 @@ export class NumberPoints {
 
 type Observed = Omit<HistogramPoint, 'attributes'>;
 
+interface Growing {
+  readonly attributes: Attributes;
+  /** The sweep's until something is added: nobody writes to those. */
+  buckets: ArrayLike<number>;
+  /** The same, once they are our own. */
+  own?: Float64Array;
+  count: number;
+  sum: number;
+}
+
 export class HistogramPoints {
-  readonly #points = new Map<string, HistogramPoint>();
+  readonly #points = new Map<string, Growing>();
 
-  add({ attributes, key }: Labels, observed: Observed): void {
+  add({ attributes, key }: Labels, { buckets, count, sum }: Observed): void {
     const point = this.#points.get(key);
-    this.#points.set(key, point ? plus(point, observed) : { attributes, ...pick(observed) });
+    if (!point) {
+      this.#points.set(key, { attributes, buckets, count, sum });
+      return;
+    }
+    point.own ??= new Float64Array(point.buckets);
+    point.buckets = point.own;
+    for (let i = 0; i < buckets.length; i++) point.own[i]! += buckets[i]!;
+    point.count += count;
+    point.sum += sum;
   }
 
+  /** The points as they are now; what is added later does not change them. */
   list(): HistogramPoint[] {
-    return [...this.#points.values()];
+    return Array.from(this.#points.values(), ({ attributes, buckets, own, count, sum }) => ({
+      attributes,
+      buckets: own?.slice() ?? buckets,
+      count,
+      sum,
+    }));
   }
-}
-
-/** Buckets are shared with the sweep, not copied: nobody writes to them. */
-function pick({ buckets, count, sum }: Observed): Observed {
-  return { buckets, count, sum };
-}
-
-function plus(point: HistogramPoint, { buckets, count, sum }: Observed): HistogramPoint {
-  const both = Float64Array.from(point.buckets);
-  for (let i = 0; i < both.length; i++) both[i]! += buckets[i]!;
-  return { attributes: point.attributes, buckets: both, count: point.count + count, sum: point.sum + sum };
 }

@@ -31,7 +31,8 @@ export function istio({ cluster = 'Kubernetes' }: IstioOptions = {}): Dialect {
 }
 
 function families(snapshot: Snapshot, cluster: string): MetricFamily[] {
-  const named = pairLabels((ends) => endAttributes(ends, cluster));
+  const http = pairLabels((ends) => ({ ...endAttributes(ends, cluster), response_code: '' }));
+  const tcp = pairLabels((ends) => ({ ...endAttributes(ends, cluster), request_protocol: 'tcp' }));
 
   const requests = new NumberPoints();
   const duration = new HistogramPoints();
@@ -40,7 +41,7 @@ function families(snapshot: Snapshot, cluster: string): MetricFamily[] {
       ends.overflow || counts.overflow
         ? NAMELESS[ends.role]
         : // 0 is Istio's way of saying that no answer came.
-          extended(named(ends), { ...HTTP, response_code: String(counts.status ?? 0) });
+          extended(http(ends), { response_code: String(counts.status ?? 0) });
     requests.add(point, counts.duration.count);
     duration.add(point, { ...counts.duration, sum: counts.duration.sum * 1000 });
   }
@@ -50,7 +51,7 @@ function families(snapshot: Snapshot, cluster: string): MetricFamily[] {
   const opened = new NumberPoints();
   const closed = new NumberPoints();
   for (const { ends, counts } of snapshot.connections) {
-    const point = ends.overflow ? NAMELESS[ends.role] : extended(named(ends), TCP);
+    const point = ends.overflow ? NAMELESS[ends.role] : tcp(ends);
     // Whoever reports, "sent" is what the server sends and "received" what it receives.
     const [fromServer, toServer] =
       ends.role === 'server'
@@ -107,9 +108,6 @@ function milliseconds(seconds: number): number {
   return Number((seconds * 1000).toPrecision(12));
 }
 
-const HTTP = { request_protocol: 'http', response_flags: '-' };
-const TCP = { request_protocol: 'tcp', response_flags: '-' };
-
 function reporter(role: Role): string {
   return role === 'server' ? 'destination' : 'source';
 }
@@ -126,33 +124,47 @@ function known(value: string | undefined): string {
 }
 
 function endAttributes({ role, source, destination }: Ends, cluster: string): Attributes {
+  const [from, to] = [workload(source, cluster), workload(destination, cluster)];
   return {
     reporter: reporter(role),
     source_service: source.service,
     source_namespace: source.namespace,
-    ...identityLabels('source', source, cluster),
+    source_workload: from.name,
+    source_workload_namespace: from.namespace,
+    source_principal: 'unknown',
+    source_app: from.app,
+    source_version: from.version,
+    source_cluster: from.cluster,
+    source_canonical_service: from.app,
+    source_canonical_revision: from.revision,
     destination_namespace: destination.namespace,
-    ...identityLabels('destination', destination, cluster),
+    destination_workload: to.name,
+    destination_workload_namespace: to.namespace,
+    destination_principal: 'unknown',
+    destination_app: to.app,
+    destination_version: to.version,
+    destination_cluster: to.cluster,
+    destination_canonical_service: to.app,
+    destination_canonical_revision: to.revision,
     destination_service: fullName(destination),
     destination_service_name: known(destination.service),
     destination_service_namespace: known(destination.namespace),
     // The client's side can not tell, neither here nor in Istio.
     connection_security_policy: role === 'server' ? 'none' : 'unknown',
+    request_protocol: 'http',
+    response_flags: '-',
   };
 }
 
-function identityLabels(side: 'source' | 'destination', who: Identity, cluster: string): Attributes {
-  const app = who.labels.app ?? who.service;
+function workload({ service, namespace, workload, labels }: Identity, cluster: string) {
   return {
-    [`${side}_workload`]: known(who.workload),
-    [`${side}_workload_namespace`]: known(who.namespace),
-    [`${side}_principal`]: 'unknown',
-    [`${side}_app`]: known(app),
-    [`${side}_version`]: known(who.labels.version),
+    name: known(workload),
+    namespace: known(namespace),
+    app: known(labels.app ?? service),
+    version: known(labels.version),
+    revision: labels.version || 'latest',
     // Kiali takes a known cluster and an unknown namespace, but not the other way round.
-    [`${side}_cluster`]: who.namespace ? cluster : 'unknown',
-    [`${side}_canonical_service`]: known(app),
-    [`${side}_canonical_revision`]: who.labels.version || 'latest',
+    cluster: namespace ? cluster : 'unknown',
   };
 }
 
