@@ -114,7 +114,7 @@ static __always_inline void follow_era(struct connection *c, struct stream *s, _
 	s->era = c->era;
 	s->carried = 0;
 	s->began = 0;
-	s->status = 0;
+	drop_answer(c, s);
 	s->next = here;
 	s->phase = c->synced ? START : UNSYNCED;
 	if (!is_request(c, direction))
@@ -575,12 +575,16 @@ __attribute__((noinline)) int send_out(struct __sk_buff *skb)
 }
 
 /* A listener answers SYN: the socket to come will be in its cgroup, and the other end, if it is here, wants to know. */
-static __always_inline void announce(struct bpf_sock *sk, const struct segment *seg)
+static __noinline int announce(struct bpf_sock *sk, __u32 ack, __u32 seq)
 {
-	struct handshake_key key = { .active_isn = seg->ack, .passive_isn = seg->seq + 1 };
-	struct handshake ends = { .passive_cgroup = bpf_sk_cgroup_id(sk) };
+	struct handshake_key key = { .active_isn = ack, .passive_isn = seq + 1 };
+	struct handshake ends = {};
 
+	if (!sk)
+		return 0;
+	ends.passive_cgroup = bpf_sk_cgroup_id(sk);
 	bpf_map_update_elem(&handshakes, &key, &ends, BPF_NOEXIST); /* SYN-ACK may be sent again */
+	return 1;
 }
 
 SEC("cgroup_skb/egress")
@@ -597,7 +601,7 @@ int egress(struct __sk_buff *skb)
 		return PASS;
 	if (sk->state == BPF_TCP_LISTEN || sk->state == BPF_TCP_NEW_SYN_RECV) {
 		if (seg.syn)
-			announce(sk, &seg);
+			announce(sk, seg.ack, seg.seq);
 		return PASS;
 	}
 	c = connection_for(skb, &seg, OUT);

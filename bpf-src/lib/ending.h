@@ -76,6 +76,14 @@ static __always_inline void sample(struct connection *c, __u32 srtt_us, __u32 to
 	}
 }
 
+static __always_inline int has_spoken(const struct connection *c)
+{
+	__u32 in = c->stream[IN].top, out = c->stream[OUT].top;
+
+	return c->role == ROLE_CLIENT ? out != c->active_isn || in != c->passive_isn :
+					in != c->active_isn || out != c->passive_isn;
+}
+
 static __always_inline __u8 failure_of(const struct connection *c)
 {
 	return c->reset ? FAILURE_RESET : c->finished_in || c->finished_out ? FAILURE_CLOSED : FAILURE_TIMEOUT;
@@ -133,6 +141,10 @@ static __noinline int end_connection(struct connection *c)
 	}
 	if (c->untracked != c->untracked_answered)
 		note(c->role, REQUESTS_PIPELINE_FULL, c->untracked - c->untracked_answered);
+	if (c->protocol == UNCLASSIFIED && has_spoken(c))
+		note(c->role, CONNECTIONS_OTHER, 1); /* but not enough to be anything else */
+	if (c->asked == c->answered)
+		drop_answer(c, answer);
 	return c->asked != c->answered;
 }
 

@@ -32,9 +32,18 @@ static __always_inline int is_request(const struct connection *c, __u32 directio
 	return c->role == ROLE_SERVER ? direction == IN : direction == OUT;
 }
 
+/* An answer of which the rest will not be understood. Only the answering direction has a status. */
+static __always_inline void drop_answer(const struct connection *c, struct stream *s)
+{
+	if (s->status)
+		note(c->role, RESPONSES_DESYNCHRONISED, 1);
+	s->status = 0;
+}
+
 /* Give up until a segment begins with a request. What is outstanding can not be matched any more. */
 static __always_inline int lose_sync(struct connection *c, struct stream *s)
 {
+	drop_answer(c, s);
 	note(c->role, LOST_SYNC, 1);
 	c->void_before = c->asked;
 	c->synced = 0;
@@ -380,6 +389,7 @@ static __noinline int end_response_head(struct connection *c, struct stream *s)
 	if (!request && c->untracked == c->untracked_answered) {
 		/* without the request's method the end of this answer is not known */
 		note(c->role, RESPONSES_JOINED_MIDWAY, 1);
+		s->status = 0;
 		return lose_sync(c, s);
 	}
 	if (s->status == 101 || (method == METHOD_CONNECT && s->status < 300 && request)) {
@@ -439,7 +449,7 @@ static __always_inline int scan_head(struct connection *c, struct stream *s, __u
 		found = i * 8 + byte + 1;
 		ahead = byte ? word[i] << (64 - 8 * byte) | before >> 8 * byte : before;
 		after = byte == 7 ? word[i + 1] : word[i] >> (8 * byte + 8) | word[i + 1] << (56 - 8 * byte);
-		if (first_line || found + 8 > n || (after & 255) <= '\r' || marks & (marks - 1))
+		if (first_line || found + 9 > n || (after & 255) <= '\r' || marks & (marks - 1))
 			break;
 		if ((after | LOWER) == EIGHT('t', 'r', 'a', 'n', 's', 'f', 'e', 'r'))
 			break;

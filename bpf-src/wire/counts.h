@@ -108,6 +108,7 @@ enum ledger_entry {
 	RESPONSES_INTERIM,	 /* 100 to 199 but 101 */
 	RESPONSES_JOINED_MIDWAY, /* the request passed before this agent or before it synchronised */
 	RESPONSES_PIPELINE_FULL,
+	RESPONSES_DESYNCHRONISED, /* begun, and then bytes were missed or made no sense */
 	CONNECTIONS_HTTP1,
 	CONNECTIONS_HTTP2,	 /* recognised, not decoded */
 	CONNECTIONS_TLS,	 /* recognised, not decoded */
