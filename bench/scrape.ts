@@ -1,6 +1,7 @@
 /**
  * What one scrape costs: `npx tsx bench/scrape.ts [samples]`. Prints, for each format, the time from request to the
- * last byte, the longest the event loop was held up meanwhile, and the size.
+ * last byte, the longest the event loop was held up meanwhile (both as the median of ten scrapes and the least, which
+ * other work on the machine disturbs least), and the size.
  */
 
 import { execFile } from 'node:child_process';
@@ -88,9 +89,12 @@ for (const dialects of [[otel()], [otel(), hubble(), istio()]]) {
       holds.push(delay.max / 1e6);
       await new Promise((done) => setTimeout(done, 100));
     }
-    const median = (list: number[]) => list.sort((a, b) => a - b)[list.length >> 1]!.toFixed(0);
+    const figure = (list: number[]) => {
+      list.sort((a, b) => a - b);
+      return `${list[list.length >> 1]!.toFixed(0)} ms (least ${list[0]!.toFixed(0)})`;
+    };
     console.log(
-      `${names}, ${title}: median ${median(times)} ms, loop held ${median(holds)} ms (most ${Math.max(...holds).toFixed(0)}), ${(size / 1e6).toFixed(1)} MB`,
+      `${names}, ${title}: ${figure(times)}, loop held ${figure(holds)}, ${(size / 1e6).toFixed(1)} MB`,
     );
   }
   await exporter[Symbol.asyncDispose]();

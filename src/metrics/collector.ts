@@ -40,9 +40,9 @@ export function createCollector({ sweep, identify, dialects, self = () => [] }: 
       const snapshot = attribution.settle(resolve(counts, identify));
       const families: MetricFamily[] = [];
       for (const dialect of dialects) {
-        families.push(...dialect.families(snapshot));
-        // A dialect takes milliseconds for thousands of series; others get their turn before the next.
+        // Naming thousands of series takes milliseconds, and so does each dialect; others get their turn in between.
         await setImmediate();
+        families.push(...dialect.families(snapshot));
       }
       families.push(...ledger(counts));
       done('success');
