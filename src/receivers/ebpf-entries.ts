@@ -51,6 +51,7 @@ export class Entries<Label extends { readonly id: string }> {
   readonly #identify: (key: Uint8Array) => Label | undefined;
   readonly #words: number;
   #values: Uint32Array = new Uint32Array(0);
+  #readAt = 0;
   readonly slots: SlotTable<Label>;
 
   constructor({ maps, stripes, epoch, overflow, ...slots }: EntriesOptions<Label>) {
@@ -96,12 +97,14 @@ export class Entries<Label extends { readonly id: string }> {
 
   /** Reads the values of all entries. They hold until the next time. */
   readValues(): void {
-    this.#values = this.#valuesBelow(Math.max(this.slots.end, FIRST_INDEX));
+    this.#readAt = performance.now();
+    const end = Math.max(this.slots.end, FIRST_INDEX);
+    this.#values = words32(this.#maps.values.read(end * this.#stripes).values);
   }
 
   /** All counts as of `readValues`. What exceeded the budget is among them if there was any. */
   rows(): Row<Label>[] {
-    const rows = this.slots.read((index, into, at) => this.#add(index, into, at));
+    const rows = this.slots.read(this.#readAt, (index, into, at) => this.#add(index, into, at));
     for (const [index, label] of this.#overflow.entries()) {
       const words = new Float64Array(this.#words);
       this.#add(index, words, 0);
@@ -111,29 +114,24 @@ export class Entries<Label extends { readonly id: string }> {
   }
 
   /**
-   * Finds the indices that a former process took from an idle entry and did not hand out again: they have counts and
-   * no key, or a key that nobody can read any more. To be called once all sockets were told to look again.
+   * Takes back the indices that a former process took from idle entries and did not hand out again: they have counts
+   * and no key, or one of `seen` that can not be told any more. To be called once all sockets were told to look again.
    */
-  adoptOrphans(): void {
-    // The values first, because an entry gets its key before its counts.
-    this.#values = this.#valuesBelow(this.#maps.keys.maxEntries);
-    const { keySize } = this.#maps.keys;
-    const { count, keys, values } = this.readKeys();
-    const taken = new Set<number>();
-    for (const [i, index] of words32(values).subarray(0, count).entries()) {
-      const key = keys.subarray(i * keySize, (i + 1) * keySize);
-      if (this.#identify(key)) taken.add(index);
-      else this.#maps.keys.delete(key);
+  adoptOrphans(seen: Batch): void {
+    const { keys, values } = this.#maps;
+    for (let i = 0; i < seen.count; i++) {
+      const key = seen.keys.subarray(i * keys.keySize, (i + 1) * keys.keySize);
+      if (!this.#identify(key)) keys.delete(key);
     }
-    for (let index = FIRST_INDEX; index < this.#maps.keys.maxEntries; index++) {
+    // The values before the keys, because an entry gets its key before its counts.
+    this.#values = words32(values.read().values);
+    const { count, values: indices } = keys.read();
+    const taken = new Set(words32(indices).subarray(0, count));
+    for (let index = FIRST_INDEX; index < keys.maxEntries; index++) {
       const words = new Float64Array(this.#words);
       this.#add(index, words, 0);
       if (!taken.has(index) && this.#activity(words, 0) > 0) this.slots.adopt(index);
     }
-  }
-
-  #valuesBelow(end: number): Uint32Array {
-    return words32(this.#maps.values.read(end * this.#stripes).values);
   }
 
   #add(index: number, into: Float64Array, at: number): void {

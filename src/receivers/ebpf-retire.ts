@@ -123,10 +123,12 @@ export class SlotTable<Label extends { readonly id: string }> {
     this.#orphans.set(index, this.#options.clock());
   }
 
-  /** All counts, a row per name. `valueAt` adds what an index holds to the counters that begin at `at`. */
-  read(valueAt: (index: number, into: Float64Array, at: number) => void): Row<Label>[] {
-    const { words: size, activity, clock, settle } = this.#options;
-    const now = clock();
+  /**
+   * All counts, a row per name. `valueAt` adds what an index held at the time `now`, or later, to the counters that
+   * begin at `at`.
+   */
+  read(now: number, valueAt: (index: number, into: Float64Array, at: number) => void): Row<Label>[] {
+    const { words: size, activity, settle } = this.#options;
     const words = new Float64Array(this.#slots.size * size);
     const rows = new Map<string, Row<Label>>();
     let at = 0;

@@ -130,12 +130,13 @@ export class Sweeper implements RunningReceiver {
   async #read(): Promise<Counts> {
     if (!this.#open) throw new MeshtapError('BPF_FAILED', 'the ebpf receiver is closed');
     // A series is made after its pair, so whoever reads series first finds the pair of each.
-    const series = this.#series.readKeys();
-    this.#pairs.see(this.#pairs.readKeys());
-    this.#series.see(series);
+    const seriesKeys = this.#series.readKeys();
+    const pairKeys = this.#pairs.readKeys();
+    this.#pairs.see(pairKeys);
+    this.#series.see(seriesKeys);
     if (this.#mayHaveOrphans) {
-      this.#pairs.adoptOrphans();
-      this.#series.adoptOrphans();
+      this.#series.adoptOrphans(seriesKeys);
+      this.#pairs.adoptOrphans(pairKeys);
       this.#mayHaveOrphans = false;
     }
 

@@ -74,7 +74,7 @@ class Kernel {
 
   sweep(): Map<string, number> {
     for (const [key, index] of this.hash) this.table.see(Buffer.from(key), index);
-    const rows = this.table.read((index, into, at) => {
+    const rows = this.table.read(this.now, (index, into, at) => {
       into[at] = this.values[index]!;
     });
     this.table.retire();
@@ -148,7 +148,7 @@ describe('an entry', () => {
     kernel.sweep();
     kernel.now += IDLE_AFTER;
     const { table } = kernel;
-    table.read((index, into, at) => {
+    table.read(kernel.now, (index, into, at) => {
       into[at] = kernel.values[index]!;
     });
     table.retire((index) => index === FIRST);
@@ -157,7 +157,7 @@ describe('an entry', () => {
     expect(kernel.hash.has('a')).toBe(false);
     // Too late: meanwhile something came to refer to it.
     kernel.now += SETTLE;
-    table.read((index, into, at) => {
+    table.read(kernel.now, (index, into, at) => {
       into[at] = kernel.values[index]!;
     });
     table.retire((index) => index === FIRST);
