@@ -37,8 +37,9 @@ export async function agentOptions(
         entries: identity.static,
         ...(identity.addresses && { addresses: identity.addresses }),
       }),
-      cgroup({ watched, ...identity.cgroup, ...(run.ephemeral ? {} : { memory: cgroupsOf(instance) }) }),
+      // Before the cgroup of a socket: who opened it may have done so for another.
       ...(identity.local ? [local({ watched })] : []),
+      cgroup({ watched, ...identity.cgroup, ...(run.ephemeral ? {} : { memory: cgroupsOf(instance) }) }),
     ],
     exporters: await exportersOf(config),
     dialects: config.dialects,

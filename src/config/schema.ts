@@ -96,7 +96,9 @@ const identity = z.strictObject({
   local: z
     .boolean({ error: 'true or false' })
     .default(true)
-    .describe('Look for the process behind an address of this machine that no watched cgroup owns.'),
+    .describe(
+      'Look for the process that listens, where a cgroup does not tell: addresses of this machine, activated sockets.',
+    ),
 });
 
 const prometheus = z.strictObject({

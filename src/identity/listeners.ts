@@ -40,6 +40,8 @@ export async function readListeners(): Promise<Namespace[]> {
   // One process after the other: a machine has thousands of files open, and nobody waits for this.
   for (const { pid, namespace, cgroup } of await existing(pids.map(inspect))) {
     if (!first.has(namespace)) first.set(namespace, pid);
+    // It holds listeners for the services that it starts.
+    if (pid === '1') continue;
     for (const inode of await socketsOf(pid)) {
       const cgroups = cgroupsOf.get(inode) ?? new Set();
       cgroupsOf.set(inode, cgroups.add(cgroup ?? ''));
@@ -58,10 +60,12 @@ async function inspect(pid: string): Promise<Process> {
     readFile(`/proc/${pid}/cgroup`, 'utf8'),
     readFile(`/proc/${pid}/comm`, 'utf8'),
   ]);
-  // cgroups(7): the line of version 2 begins with "0::".
-  const cgroup = FORWARDERS.includes(program.trim()) ? undefined : /^0::(\/.*)$/m.exec(cgroups)?.[1];
+  const cgroup = FORWARDERS.includes(program.trim()) ? undefined : cgroupOfProcess(cgroups);
   return { pid, namespace, cgroup };
 }
+
+/** The path in what `/proc/PID/cgroup` says: the line of version 2 begins with `0::` (cgroups(7)). */
+export const cgroupOfProcess = (text: string): string | undefined => /^0::(\/.*)$/m.exec(text)?.[1];
 
 async function socketsOf(pid: string): Promise<string[]> {
   const files = await readdir(`/proc/${pid}/fd`).catch(() => []);

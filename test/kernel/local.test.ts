@@ -1,14 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
-import { basename } from 'node:path';
+import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { expect, onTestFinished, test } from 'vitest';
 import type { Question, Resolver } from '../../src/identity/identity.js';
 import { local } from '../../src/identity/local.js';
 import { testResolver } from '../contract/resolver.js';
-import { makeCgroup } from '../support/cgroup.js';
+import { cgroupRoot, makeCgroup } from '../support/cgroup.js';
 
 testResolver('local', { create: () => local() });
 
@@ -26,7 +27,11 @@ async function started(options = {}): Promise<Resolver> {
 }
 
 /** A process in that cgroup that listens; its port. Ends with the test. */
-async function listener(cgroup: string, host: string, { port = 0, prefix = '' } = {}): Promise<number> {
+async function listener(
+  cgroup: string,
+  host: string,
+  { port = 0, prefix = '', moveTo = '' } = {},
+): Promise<number> {
   const server = `
     const server = require('net').createServer().listen(${port}, '${host}', () => console.log(server.address().port));
     process.stdin.resume().on('end', () => process.exit());`;
@@ -40,6 +45,7 @@ async function listener(cgroup: string, host: string, { port = 0, prefix = '' } 
     if (child.exitCode === null) await once(child, 'close');
   });
   const [line] = (await once(createInterface(child.stdout!), 'line')) as [string];
+  if (moveTo) writeFileSync(join(moveTo, 'cgroup.procs'), String(child.pid));
   return Number(line);
 }
 
@@ -79,6 +85,24 @@ test('the port of another namespace makes loopback uncertain', async () => {
   await listener(two.path, '0.0.0.0', { port, prefix: 'unshare --net' });
   const resolver = await started();
   expect(resolver.resolve(ask('127.0.0.1', port))).toBeUndefined();
+});
+
+test('a socket of the cgroup of process 1 is the one who holds the listener, not who opened it', async () => {
+  const [, init = ''] = /^0::(.*)$/m.exec(readFileSync('/proc/1/cgroup', 'utf8')) ?? [];
+  const directory = join(cgroupRoot(), init);
+  const { path } = makeCgroup('local-activated');
+  // Opened there, moved afterwards: the socket stays what it was.
+  const port = await listener(directory, '127.0.0.1', { moveTo: path });
+  const resolver = await started();
+  const endpoint = { kind: 'cgroup', cgroup: statSync(directory, { bigint: true }).ino } as const;
+  expect(resolver.resolve({ endpoint, role: 'server', port })).toMatchObject({
+    service: basename(path),
+    watched: true,
+  });
+  expect(resolver.resolve({ endpoint, role: 'server', port: 1 })).toBeUndefined();
+  expect(resolver.resolve({ endpoint, role: 'client', port: undefined })).toBeUndefined();
+  const other = { kind: 'cgroup', cgroup: statSync(path, { bigint: true }).ino } as const;
+  expect(resolver.resolve({ endpoint: other, role: 'server', port })).toBeUndefined();
 });
 
 test('a client is not looked for', async () => {
