@@ -20,11 +20,14 @@ export interface NginxOptions {
   /** @default 127.0.0.1 and ::1 */
   hosts?: readonly string[];
   netns?: string;
+  /** Where `/proxy/` leads to, over a connection for each request. @default nowhere */
+  upstream?: string;
 }
 
 /**
  * `/ok` answers 200, `/missing` 404, `/busy` 503, each with a few bytes; `/files/small` and `/files/large` come from
- * disk; `/slow/large` the same at 10 MB/s; `/upload` takes up to 1 MB and answers 413 to more.
+ * disk; `/slow/large` the same at 10 MB/s; `/upload` takes up to 1 MB and answers 413 to more;
+ * `/proxy/ok` and the like are asked of another server.
  */
 export class Nginx {
   readonly port: number;
@@ -39,7 +42,7 @@ export class Nginx {
 
   /** It ends with its scope. */
   static async start(scope: Scope, options: NginxOptions = {}): Promise<Nginx> {
-    const { service = 'server', hosts = ['127.0.0.1', '[::1]'], netns } = options;
+    const { service = 'server', hosts = ['127.0.0.1', '[::1]'], netns, upstream } = options;
     const nginx = new Nginx(mkdtempSync(join(tmpdir(), 'meshtap-nginx-')), await freePort());
     const directory = nginx.#directory;
     mkdirSync(join(directory, 'files'));
@@ -61,6 +64,7 @@ export class Nginx {
            location /missing { return 404 missing; }
            location /busy { return 503 busy; }
            location /slow/ { alias ${directory}/files/; limit_rate 10m; }
+           ${upstream === undefined ? '' : `location /proxy/ { proxy_pass ${upstream}/; }`}
            location /upload { client_max_body_size 1m; proxy_pass http://127.0.0.1:1/; }
          }
        }`,

@@ -64,7 +64,7 @@ function writing(socket, bytes) {
 }
 
 const orders = {
-  async listen({ host, port = 0 }) {
+  async listen({ host, port }) {
     const server = createServer({ allowHalfOpen: true }, (socket) => {
       const connection = adopt(socket);
       const waiting = awaited.get(socket.remotePort);

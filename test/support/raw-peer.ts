@@ -58,8 +58,9 @@ export class Peer {
     });
   }
 
-  async listen(host = '127.0.0.1'): Promise<Address> {
-    return { host, port: (await this.order('listen', { host })) as number };
+  /** At a free port, unless it is given one. */
+  async listen(host = '127.0.0.1', port = 0): Promise<Address> {
+    return { host, port: (await this.order('listen', { host, port })) as number };
   }
 
   /** Begins to connect: an end that has no other yet. */
