@@ -1,4 +1,5 @@
-// client.js OPTIONS: sends a known mix of requests and prints what became of each, as one JSON object.
+// client.js OPTIONS: sends a known mix of requests. Prints their number at every hundredth, and in the last line, as
+// JSON, what became of them.
 // OPTIONS, as JSON: { host, port, requests, connections, timeout (ms), abandon }. With `abandon`, large answers are
 // given up after their first bytes. Plain JavaScript, so that an emulated machine starts it fast.
 import { Agent, request } from 'node:http';
@@ -30,7 +31,11 @@ const large = [
 let sent = 0;
 await Promise.all(
   Array.from({ length: connections }, async () => {
-    while (sent < requests) await exchange(sent++);
+    while (sent < requests) {
+      const answer = exchange(sent++);
+      if (sent % 100 === 0) console.log(sent);
+      await answer;
+    }
   }),
 );
 agent.destroy();

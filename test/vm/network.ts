@@ -11,6 +11,7 @@ import { mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cgroupRoot } from '../support/cgroup.js';
@@ -80,39 +81,43 @@ export class Network implements AsyncDisposable {
     run(`ip netns exec meshtap-server ss --kill state established sport = :${SERVER.port}`);
   }
 
-  /** Runs client.js to its end. */
-  async send(options: {
-    requests: number;
-    connections: number;
-    timeout?: number;
-    abandon?: boolean;
-  }): Promise<ClientReport> {
+  /** Runs client.js to its end, and tells `onSent` at every hundredth request how many there were. */
+  async send(
+    options: { requests: number; connections: number; timeout?: number; abandon?: boolean },
+    onSent?: (count: number) => void,
+  ): Promise<ClientReport> {
     const script = join(import.meta.dirname, 'client.js');
     const child = this.#start('client', [
       process.execPath,
       script,
       JSON.stringify({ ...SERVER, ...options }),
     ]);
-    const [output, complaints, [status]] = await Promise.all([
-      text(child.stdout!),
-      text(child.stderr!),
-      once(child, 'exit'),
-    ]);
-    if (status !== 0) throw new Error(`the client ended with ${status}: ${complaints}`);
-    return JSON.parse(output);
+    const exited = once(child, 'exit');
+    const complaints = text(child.stderr!);
+    let last = '';
+    for await (const line of createInterface(child.stdout!)) {
+      if (/^\d+$/.test(line)) onSent?.(Number(line));
+      last = line;
+    }
+    const [status] = await exited;
+    if (status !== 0) throw new Error(`the client ended with ${status}: ${await complaints}`);
+    return JSON.parse(last);
   }
 
   /**
    * Stops the server once it has ended what it was doing, and starts it again.
    *
-   * @returns what it has answered since it was started, by its own log; a request without a whole head is not there
+   * @returns what it has answered since it was started, by its own log
    */
   async takeServerLog(): Promise<Tally> {
     await this.#stopServer();
     const log = join(this.#directory, 'access.log');
     const tally: Tally = {};
-    for (const line of readFileSync(log, 'utf8').split('\n').filter(Boolean))
-      tally[line] = (tally[line] ?? 0) + 1;
+    for (const line of readFileSync(log, 'utf8').split('\n').filter(Boolean)) {
+      const [method, status, bytes] = line.split(' ');
+      const name = bytes === '0' ? method! : `${method} ${status}`;
+      tally[name] = (tally[name] ?? 0) + 1;
+    }
     rmSync(log);
     await this.#startServer();
     return tally;
