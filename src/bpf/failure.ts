@@ -62,7 +62,8 @@ export function loadFailure(path: string, result: number, log: string): MeshtapE
   const line = tellingLine(lines);
   const program = /prog '([^']*)': -- BEGIN PROG LOAD LOG --/.exec(log)?.[1];
   const where = program === undefined ? path : `program ${program} of ${path}`;
-  const omitted = lines.length > 1 ? ` (${lines.length - 1} lines omitted)` : '';
+  const others = lines.length - 1;
+  const omitted = others > 0 ? ` (${others} ${others === 1 ? 'line' : 'lines'} omitted)` : '';
   const message = program === undefined ? `the kernel refused ${where}` : `the verifier refused ${where}`;
   return new MeshtapError('VERIFIER_REFUSED', `${message}: ${line ?? describeErrno(-result)}${omitted}`, {
     hint: 'meshtap status shows what this kernel supports; the full log is in the error’s detail',

@@ -72,7 +72,7 @@ test('a refusal before the verifier is told by the first complaint', () => {
   const complaint =
     'libbpf: Error in bpf_create_map_xattr(pairs): Invalid argument(-22)\nlibbpf: failed to load\n';
   expect(loadFailure('/lib/x.bpf.o', -22, complaint).message).toBe(
-    'the kernel refused /lib/x.bpf.o: Error in bpf_create_map_xattr(pairs): Invalid argument(-22) (1 lines omitted)',
+    'the kernel refused /lib/x.bpf.o: Error in bpf_create_map_xattr(pairs): Invalid argument(-22) (1 line omitted)',
   );
   expect(loadFailure('/lib/x.bpf.o', -22, '').message).toBe(
     'the kernel refused /lib/x.bpf.o: EINVAL (invalid argument)',
