@@ -11,7 +11,7 @@
  */
 #include "lib/ending.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+char LICENSE[] SEC("license") = "GPL"; /* the kernel has no word for the other choice */
 
 /* Only so that the types of map keys and values stay in the object's BTF by name. */
 const struct ledger *unused_ledger __attribute__((unused));

@@ -141,7 +141,7 @@ static __noinline int end_connection(struct connection *c)
 	}
 	if (c->untracked != c->untracked_answered)
 		note(c->role, REQUESTS_PIPELINE_FULL, c->untracked - c->untracked_answered);
-	if (c->protocol == UNCLASSIFIED && has_spoken(c))
+	if (c->protocol == UNCLASSIFIED && !c->joined && has_spoken(c))
 		note(c->role, CONNECTIONS_OTHER, 1); /* but not enough to be anything else */
 	if (c->asked == c->answered)
 		drop_answer(c, answer);

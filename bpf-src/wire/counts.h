@@ -102,7 +102,6 @@ enum ledger_entry {
 	REQUESTS_FAILED,	 /* counted in a series with an error only */
 	REQUESTS_DESYNCHRONISED, /* bytes were missed, the answer can not be told apart */
 	REQUESTS_PIPELINE_FULL,	 /* more requests outstanding on one connection than are kept */
-	REQUESTS_UNPARSED,	 /* the framing makes no sense */
 	RESPONSES_SEEN,
 	RESPONSES_MATCHED,
 	RESPONSES_INTERIM,	 /* 100 to 199 but 101 */
