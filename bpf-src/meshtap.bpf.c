@@ -127,7 +127,7 @@ __attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __
 	struct bpf_sock *sk = skb->sk;
 	struct connection *c = connection_of(sk);
 	struct early_key key = { .seq = seq };
-	struct early_value *value;
+	struct early_value *value, *old;
 	struct reassembly *r = 0;
 	__u32 zero = 0, length = skb->len - offset;
 	int kept = 0;
@@ -163,6 +163,10 @@ __attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __
 			return 0;
 		key.tuple = hash_of(ends.source, ends.destination, ends.source_port, ends.destination_port);
 	}
+	/* sent again in shorter segments, it must not take the place of the longer piece */
+	old = bpf_map_lookup_elem(&early, &key);
+	if (old && old->length >= length)
+		return 1;
 	if (bpf_map_update_elem(&early, &key, value, BPF_ANY))
 		return 0;
 	if (!listed || !c || !r)
@@ -308,7 +312,7 @@ __attribute__((noinline)) int take_in(struct __sk_buff *skb, __u32 rcv_nxt)
 		return 0;
 	s->now = bpf_ktime_get_ns();
 	if (s->phase == UNSYNCED) {
-		if (from != in_order || !seg->length)
+		if (from < in_order || !seg->length)
 			return 0;
 		s->next = from;
 	}

@@ -16,7 +16,7 @@
 #define WORDS 12       /* a block: 11 words under examination and one to look ahead */
 #define BLOCK (WORDS * 8)
 #define PIECE 2048     /* an early segment is kept in pieces of this size */
-#define PIECES 32      /* ... at most so many per connection */
+#define PIECES 128     /* ... at most so many per connection */
 #define SEGMENT_PIECES 33 /* 64 KiB and a bit */
 
 enum gate { BUSY = 1, LOOK_AGAIN = 2 };

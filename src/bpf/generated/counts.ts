@@ -3,10 +3,10 @@
 /** What crosses the border to the kernel; sizes and offsets in bytes. */
 export const structs = {
   reassembly: {
-    size: 704,
+    size: 1472,
     fields: {
       carry: { offset: 0, size: 448, type: 'u8[2][224]' },
-      piece: { offset: 448, size: 256, type: 'struct early_piece[32]' },
+      piece: { offset: 448, size: 1024, type: 'struct early_piece[128]' },
     },
   },
   early_piece: {
@@ -218,7 +218,7 @@ export const enums = {
 
 /** The maps as the object defines them. */
 export const maps = {
-  reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 704 } },
+  reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 1472 } },
   early_scratch: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct early_value', size: 2224 } },
   early: { type: 9, flags: 0, maxEntries: 1024, key: { type: 'struct early_key', size: 16 }, value: { type: 'struct early_value', size: 2224 } },
   connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 608 } },
