@@ -7,7 +7,7 @@ import { meshtap, type Running, startMeshtap } from './cli.js';
 import { Page } from './exposition.js';
 
 /** For tests that start agents: the verifier takes seconds, and more where the machine is busy. */
-export const PATIENTLY = { timeout: 60_000 * Number(process.env.MESHTAP_TIME_SCALE ?? 1) };
+export const PATIENTLY = { timeout: 120_000 * Number(process.env.MESHTAP_TIME_SCALE ?? 1) };
 
 export interface AgentOptions {
   /** The directory to watch. */

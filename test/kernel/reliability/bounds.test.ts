@@ -1,6 +1,4 @@
 import { execFileSync } from 'node:child_process';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ebpfMemory } from '../../../src/receivers/ebpf.js';
@@ -8,9 +6,9 @@ import { AgentProcess, detachInstance, PATIENTLY } from '../../support/agent.js'
 import { meshtap } from '../../support/cli.js';
 import { type Page, Ratchet } from '../../support/exposition.js';
 import { report } from '../../support/figures.js';
+import { askKeys, serveKeys } from '../../support/keys.js';
 import { Scope } from '../../support/scope.js';
 
-const KEYS = join(import.meta.dirname, '../../fixtures/keys.js');
 const PORTS = 20;
 const ROLES = ['client', 'server'] as const;
 /** Indices that are the overflow series of both sides. */
@@ -25,11 +23,7 @@ const instance = `bounds-${process.pid}`;
 
 beforeAll(async () => {
   scope = new Scope('bounds');
-  const server = scope.start('server', [process.execPath, KEYS, 'serve', String(PORTS)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const { value } = await createInterface(server.stdout!)[Symbol.asyncIterator]().next();
-  ports = JSON.parse(value);
+  ({ ports } = await serveKeys(scope, { ports: PORTS }));
 });
 
 afterAll(async () => {
@@ -37,19 +31,8 @@ afterAll(async () => {
   await scope[Symbol.asyncDispose]();
 });
 
-/** Asks for each of these keys so many times; the number of answers. */
-async function ask(keys: {
-  from: number;
-  to: number;
-  times?: number;
-  on?: readonly number[];
-}): Promise<number> {
-  const { on = ports, ...range } = keys;
-  const plan = JSON.stringify({ ports: on, ...range });
-  const { status, stdout, stderr } = await scope.run('client', [process.execPath, KEYS, 'ask', plan]);
-  if (status !== 0) throw new Error(stderr);
-  return Number(stdout);
-}
+const ask = (keys: { from: number; to: number; times?: number }, on: readonly number[] = ports) =>
+  askKeys(scope, { ports: on, ...keys });
 
 const start = (idleAfter: string) =>
   AgentProcess.start({ cgroup: scope.path, instance, config: { limits, idleAfter } });
@@ -153,7 +136,7 @@ test('idle series leave room for others, and go on when they come back', PATIENT
   ];
   let sent = 0;
   for (const wave of waves) {
-    sent += await ask({ ...wave, on });
+    sent += await ask(wave, on);
     await untilIdle(agent, ratchet);
   }
   const check = (page: Page) => {
@@ -170,7 +153,7 @@ test('idle series leave room for others, and go on when they come back', PATIENT
   await agent.kill();
   agent = await start('200ms');
   check(await agent.scrape());
-  sent += await ask({ ...waves[0]!, on });
+  sent += await ask(waves[0]!, on);
   const page = await agent.scrape();
   expect(ratchet.check(page)).toEqual([]);
   check(page);

@@ -1,15 +1,11 @@
-import { once } from 'node:events';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { AgentProcess, detachInstance, PATIENTLY } from '../../support/agent.js';
 import { report } from '../../support/figures.js';
+import { sendFromCgroups, serveKeys } from '../../support/keys.js';
 import { startPrometheus } from '../../support/prometheus.js';
 import { checkMetrics } from '../../support/promtool.js';
 import { Scope } from '../../support/scope.js';
-
-const fixture = (name: string) => join(import.meta.dirname, '../../fixtures', name);
 
 let scope: Scope;
 let port: number;
@@ -17,41 +13,13 @@ const instance = `hostile-${process.pid}`;
 
 beforeAll(async () => {
   scope = new Scope('hostile');
-  const server = scope.start('server', [process.execPath, fixture('keys.js'), 'serve', '1'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const { value } = await createInterface(server.stdout!)[Symbol.asyncIterator]().next();
-  [port] = JSON.parse(value);
+  port = (await serveKeys(scope)).ports[0]!;
 });
 
 afterAll(async () => {
   await detachInstance(instance);
   await scope[Symbol.asyncDispose]();
 });
-
-interface Job {
-  name: Buffer;
-  requests: readonly string[];
-}
-
-/** Sends requests from cgroups of these names, which are there until `meanwhile` is done. */
-async function send<T>(jobs: readonly Job[], meanwhile: (right: number) => Promise<T>): Promise<T> {
-  const plan = jobs.map(({ name, requests }) => ({
-    name: name.toString('hex'),
-    requests: requests.map((request) => Buffer.from(request, 'latin1').toString('hex')),
-  }));
-  const command = ['python3', fixture('cgroups.py'), scope.path, String(port), 'keep'];
-  const child = scope.start('maker', command, { stdio: ['pipe', 'pipe', 'inherit'] });
-  child.stdin!.write(`${JSON.stringify(plan)}\n`);
-  const ended = once(child, 'exit');
-  try {
-    const { value } = await createInterface(child.stdout!)[Symbol.asyncIterator]().next();
-    return await meanwhile(Number(value));
-  } finally {
-    child.stdin!.end();
-    await ended;
-  }
-}
 
 const GET = 'GET /200 HTTP/1.1\r\nHost: x\r\n\r\n';
 
@@ -100,7 +68,7 @@ test('names of cgroups come through as they are, and break nothing', PATIENTLY, 
   const sent = jobs.reduce((sum, { requests }) => sum + requests.length, 0);
   const unreadable = jobs.slice(NAMES.length).reduce((sum, { requests }) => sum + requests.length, 0);
 
-  await send(jobs, async (right) => {
+  await sendFromCgroups(scope, port, jobs, 'removed afterwards', async (right) => {
     expect(right).toBe(sent);
     const page = await agent.scrape();
     // Istio's own name; promtool would like it to be seconds.
@@ -138,7 +106,7 @@ test('what a request says makes no series', PATIENTLY, async (context) => {
     (_, i) =>
       `M${i} /200?"=${i}\\ HTTP/1.1\r\nHost: "${i}\\n"\r\nUser-Agent: ${i}\r\nX-${i}: ${'y'.repeat(i)}\r\n\r\n`,
   );
-  await send([{ name: Buffer.from('talker'), requests }], async (right) => {
+  await sendFromCgroups(scope, port, [{ name: 'talker', requests }], 'removed afterwards', async (right) => {
     expect(right).toBe(requests.length);
     const page = await agent.scrape();
     expect(await checkMetrics(page.text)).toMatchObject({ problems: [], code: 0 });
