@@ -139,7 +139,7 @@ export async function createAgent({
       },
       ready: () =>
         sources.size === receivers.length &&
-        [...sources.values()].every((source) => source.status().state !== 'failed'),
+        [...sources.values()].every((source) => source.status().state === 'running'),
     };
     for (const exporter of exporters) {
       signal.throwIfAborted();
