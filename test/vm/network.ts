@@ -142,7 +142,7 @@ export class Network implements AsyncDisposable {
 
   async #startServer(): Promise<void> {
     const directory = this.#directory;
-    for (const bytes of [100, 10_000, 100_000, 1_000_000]) {
+    for (const bytes of [100, 10_000, 100_000, 1_000_000, 20_000_000]) {
       for (const kind of ['files', 'chunked']) {
         mkdirSync(join(directory, kind), { recursive: true });
         writeFileSync(join(directory, kind, String(bytes)), Buffer.alloc(bytes, 97));

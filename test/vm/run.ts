@@ -13,6 +13,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const vitest = (project: string) => ({
   command: (results: string) => [
     ...['node_modules/.bin/vitest', 'run', '--project', project, '--reporter=default', '--reporter=json'],
+    ...values.only,
     `--outputFile=${join(results, 'report.json')}`,
   ],
   read: (text: string): Found => ({ outcomes: fromVitest(JSON.parse(text), root) }),
@@ -37,6 +38,8 @@ const { values } = parseArgs({
   options: {
     tier: { type: 'string', multiple: true, default: Object.keys(tiers) },
     json: { type: 'string', default: join(root, '.cache/vm/report.json') },
+    /** Only test files whose path contains one of these; the load tier has none. */
+    only: { type: 'string', multiple: true, default: [] },
     /** How many machines at a time; each has two processors. */
     jobs: { type: 'string', default: '2' },
   },
