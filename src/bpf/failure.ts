@@ -87,11 +87,14 @@ const NOT_A_VERDICT = [
   /^(Validating|Func#|func#|arg#)/,
 ];
 
+/** What Linux 7.3 begins its explanations with, which come after the verdict. */
+const EXPLANATION = /^Verification failed: /;
+
 /** The verifier's verdict is the last thing it writes before its statistics; without a verifier, libbpf's complaint. */
 function tellingLine(lines: readonly string[]): string | undefined {
   const begin = lines.findIndex((line) => line.includes('-- BEGIN PROG LOAD LOG --'));
   if (begin < 0) return lines[0]?.replace(/^libbpf: /, '');
-  const end = lines.findIndex((line) => line.includes('-- END PROG LOAD LOG --'));
+  const end = lines.findIndex((line) => line.includes('-- END PROG LOAD LOG --') || EXPLANATION.test(line));
   return lines
     .slice(begin + 1, end < 0 ? undefined : end)
     .findLast((line) => !NOT_A_VERDICT.some((pattern) => pattern.test(line)))

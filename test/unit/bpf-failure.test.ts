@@ -28,6 +28,21 @@ describe('a refusal by the verifier', () => {
       verdict: "R0 invalid mem access 'map_value_or_null'",
     },
     {
+      kernel: 'Linux 7.3, which explains itself',
+      lines: [
+        '; return *value ? 1 : 1 + (skb->len > 1000000); @ refused.bpf.c:20',
+        '10: (79) r1 = *(u64 *)(r1 +0)',
+        "R1 invalid mem access 'map_value_or_null'",
+        'Verification failed: Register Type Safety: Invalid dereference',
+        'Reason:',
+        '  R1 may be NULL here (a nullable map value pointer). The program could dereference NULL on this',
+        'Suggestion:',
+        '  Add a NULL check before the access and dereference the pointer only on the non-NULL path.',
+        'processed 10 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0',
+      ],
+      verdict: "R1 invalid mem access 'map_value_or_null'",
+    },
+    {
       kernel: 'Linux 5.10',
       lines: [
         'Func#3 is global and valid. Skipping.',
