@@ -358,11 +358,12 @@ __attribute__((noinline)) int meet(struct __sk_buff *skb, __u32 direction)
 		c->remote_port = ends.destination_port;
 		c->local_port = ends.source_port;
 	}
-	c->tuple = hash_of(c->remote_address, c->local_address, c->remote_port, c->local_port);
 	c->cgroup = bpf_sk_cgroup_id(sk);
 	c->epoch = ~0u;
 	if (c->established && !c->joined)
 		settle(c);
+	barrier(); /* who sees the tuple, on another CPU, takes all the rest for known */
+	c->tuple = hash_of(c->remote_address, c->local_address, c->remote_port, c->local_port);
 	return 1;
 }
 
@@ -509,7 +510,9 @@ int ingress(struct __sk_buff *skb)
 	if (!c || !tcp)
 		return PASS;
 	received = tcp->rcv_nxt;
-	if (seg.rst)
+	/* TCP believes a reset in its window only (RFC 5961 3.2); what waits for the socket's owner is not in rcv_nxt yet */
+	if (seg.rst && (sk->state == BPF_TCP_SYN_SENT || ((__s32)(seg.seq - received) >= 0 &&
+							   (__s32)(seg.seq - (__u32)c->stream[IN].top) <= 0)))
 		c->reset = 1;
 
 	if (!enter(c)) {

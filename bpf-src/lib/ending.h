@@ -11,10 +11,16 @@ static __noinline int settle(struct connection *c)
 	struct handshake_key key = {};
 	struct handshake *both;
 	struct pair_value *value;
+	int first;
 
 	if (!c || c->settled)
 		return 0;
+	bpf_spin_lock(&c->lock);
+	first = !c->settled;
 	c->settled = 1;
+	bpf_spin_unlock(&c->lock);
+	if (!first)
+		return 0;
 	key.active_isn = c->active_isn;
 	key.passive_isn = c->passive_isn;
 	both = c->established && !c->joined ? bpf_map_lookup_elem(&handshakes, &key) : 0;
@@ -133,7 +139,10 @@ static __noinline int end_connection(struct connection *c)
 		    failure == FAILURE_CLOSED ? &value->closed : &value->timed_out, 1);
 
 	drop_void(c);
+	/* an answer to what was given up is none to what was asked since */
 	struct stream *answer = c->role == ROLE_CLIENT ? &c->stream[IN] : &c->stream[OUT];
+	if (answer->era != c->era)
+		drop_answer(c, answer);
 	orderly = c->role == ROLE_CLIENT ? c->finished_in : c->finished_out;
 	if (answer->phase == UNTIL_CLOSE && orderly && !c->reset) {
 		answer->now = bpf_ktime_get_ns();

@@ -63,6 +63,7 @@ static __always_inline void name_peer(struct connection *c, struct pair_key *key
 
 static __noinline int find_pair(struct connection *c)
 {
+	__u32 epoch = current_epoch();
 	struct pair_key key = {};
 
 	if (!c)
@@ -71,9 +72,10 @@ static __noinline int find_pair(struct connection *c)
 	key.role = c->role;
 	key.port = c->role == ROLE_CLIENT ? c->remote_port : c->local_port;
 	name_peer(c, &key);
-	c->epoch = current_epoch();
 	c->series_tag = ~0ull;
 	c->pair = TAKE_INDEX(pairs, free_pairs, &key, overflow_of(c->role));
+	barrier(); /* who sees the epoch, on another CPU, must see the pair */
+	c->epoch = epoch;
 	if (c->pair < FIRST_INDEX)
 		note(c->role, PAIRS_OVERFLOWED, 1);
 	return 0;

@@ -350,9 +350,10 @@ static __noinline int end_response(struct connection *c, struct stream *s, __u8 
 	request = front(c);
 	if (request) {
 		__u64 asked_at = request & ~0xffull;
+		__u64 first_byte = s->began > asked_at ? s->began - asked_at : 1; /* an answer may begin ahead of its request */
 
 		note(c->role, RESPONSES_MATCHED, 1);
-		measure(c, request >> 1 & 127, request & 1, s->status, failure, s->now - asked_at, s->began - asked_at);
+		measure(c, request >> 1 & 127, request & 1, s->status, failure, s->now - asked_at, first_byte);
 		c->answered++;
 	} else if (c->untracked != c->untracked_answered) {
 		note(c->role, REQUESTS_PIPELINE_FULL, 1);
