@@ -510,9 +510,8 @@ int ingress(struct __sk_buff *skb)
 	if (!c || !tcp)
 		return PASS;
 	received = tcp->rcv_nxt;
-	/* TCP believes a reset in its window only (RFC 5961 3.2); what waits for the socket's owner is not in rcv_nxt yet */
-	if (seg.rst && (sk->state == BPF_TCP_SYN_SENT || ((__s32)(seg.seq - received) >= 0 &&
-							   (__s32)(seg.seq - (__u32)c->stream[IN].top) <= 0)))
+	/* a reset from before what has arrived is an old or a forged one (RFC 5961 3.2) */
+	if (seg.rst && (sk->state == BPF_TCP_SYN_SENT || (__s32)(seg.seq - received) >= 0))
 		c->reset = 1;
 
 	if (!enter(c)) {

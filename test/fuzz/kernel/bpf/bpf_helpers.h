@@ -14,6 +14,7 @@
 #undef __always_inline
 #define __always_inline inline __attribute__((always_inline))
 #define __noinline __attribute__((noinline))
+#define barrier() asm volatile("" ::: "memory")
 
 #define LENGTH_OF(array) (sizeof(*(array)) / sizeof(**(array)))
 #define MAP_OF(map, key_size)                                                                                       \
