@@ -5,6 +5,7 @@ import { onTestFinished } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.js';
 import { meshtap, type Running, startMeshtap } from './cli.js';
 import { Page } from './exposition.js';
+import { scrape } from './scrape.js';
 
 /** For tests that start agents: the verifier takes seconds, and more where the machine is busy. */
 export const PATIENTLY = { timeout: 120_000 * Number(process.env.MESHTAP_TIME_SCALE ?? 1) };
@@ -56,9 +57,9 @@ export class AgentProcess {
   }
 
   async scrape(): Promise<Page> {
-    const response = await fetch(this.url);
-    if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
-    return new Page(await response.text());
+    const { status, body } = await scrape(this.url);
+    if (status !== 200) throw new Error(`${status} ${body}`);
+    return new Page(body.toString());
   }
 
   /** As by `kill -9`. */

@@ -50,12 +50,6 @@ export class Page {
     return this.sum('meshtap_ledger_entries_total', { role, subject, outcome });
   }
 
-  /** Of what was seen, what is in no other line of the ledger: it is under way. */
-  underWay(role: 'client' | 'server', subject: 'requests' | 'responses'): number {
-    const lines = this.of('meshtap_ledger_entries_total', { role, subject });
-    return lines.reduce((left, { labels, value }) => left + (labels.outcome === 'seen' ? value : -value), 0);
-  }
-
   budget(name: string): number {
     return this.sum('meshtap_budget_used', { budget: name });
   }
