@@ -5,13 +5,7 @@ const scale = Number(process.env.MESHTAP_TIME_SCALE ?? 1);
 const timeouts = { testTimeout: 60_000 * scale, hookTimeout: 60_000 * scale };
 
 /** They attach programs and load the machine: one file at a time, after the others. */
-const alone = {
-  ...timeouts,
-  fileParallelism: false,
-  sequence: { groupOrder: 1 },
-  // A shared machine may stall a real server or client for seconds. The reporter names each test that was tried again.
-  retry: process.env.CI ? 1 : 0,
-};
+const alone = { ...timeouts, fileParallelism: false, sequence: { groupOrder: 1 } };
 
 const projects: TestProjectInlineConfiguration[] = [
   { test: { ...timeouts, name: 'unit', include: ['test/{unit,contract}/**/*.test.ts'] } },
