@@ -102,7 +102,9 @@ export function compare(before: Layout, now: Layout): Kept {
     const reason = same('connections')
       ? 'the limit of early segments changed'
       : 'this version keeps another state';
-    lost.push(`Requests in flight on open connections are not measured and stay in flight in the ledger, because ${reason}.`);
+    lost.push(
+      `Requests in flight on open connections are not measured and stay in flight in the ledger, because ${reason}.`,
+    );
   }
   return { groups, lost };
 }
