@@ -32,9 +32,9 @@ test('what a configuration decides is tried, and a refusal has its reason', () =
 
 test('without privileges the answer is that it is not known', () => {
   const program = `
-    import { probeFeatures } from './src/bpf/features.ts';
+    import { probeFeatures } from './dist/bpf/features.js';
     console.log(JSON.stringify(probeFeatures()));`;
-  const node = [process.execPath, '--import', 'tsx', '--input-type=module', '-e', program];
+  const node = [process.execPath, '--input-type=module', '-e', program];
   const printed = execFileSync('setpriv', ['--bounding-set=-all', '--inh-caps=-all', '--', ...node], {
     cwd: root,
   });

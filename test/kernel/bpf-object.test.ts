@@ -98,14 +98,14 @@ describe('an object', () => {
 });
 
 describe('loading', () => {
-  /** Runs a line of TypeScript that opens and loads the fixture, and prints the error's code and text. */
+  /** Has the built agent open and load the fixture; prints the error's code and text. */
   function loadElsewhere(environment: NodeJS.ProcessEnv, wrapper: string[] = []) {
     const program = `
-      import { openObject } from './src/bpf/object.ts';
+      import { openObject } from './dist/bpf/object.js';
       try { await (await openObject(process.argv[1])).load(); console.log('loaded'); }
       catch (error) { console.log(error.code, error.message, error.hint); }`;
     const object = compileFixture('counting');
-    const node = [process.execPath, '--import', 'tsx', '--input-type=module', '-e', program, object];
+    const node = [process.execPath, '--input-type=module', '-e', program, object];
     const [command, ...rest] = [...wrapper, ...node];
     const run = spawnSync(command!, rest, { cwd: root, env: { ...process.env, ...environment } });
     expect(run.stderr.toString()).toBe('');

@@ -7,8 +7,8 @@ import type { InstanceOptions } from '../../src/bpf/instance.js';
 /** The script that acquires an instance, and its arguments. */
 export function acquireCommand(options: InstanceOptions, deathAt = ''): string[] {
   const json = JSON.stringify(options, (_, value) => (typeof value === 'bigint' ? String(value) : value));
-  const script = join(import.meta.dirname, '../fixtures/acquire.ts');
-  return [process.execPath, '--import', 'tsx', script, json, deathAt];
+  const script = join(import.meta.dirname, '../fixtures/acquire.js');
+  return [process.execPath, script, json, deathAt];
 }
 
 /** Another process that acquires an instance, and may die as by kill -9 at a step. `said` is its line of JSON. */
