@@ -4,6 +4,7 @@
  * @module
  */
 
+import { release } from 'node:os';
 import type { Counts } from '../receivers/counts.js';
 import type { MetricFamily, NumberPoint } from './family.js';
 import { labels, NumberPoints } from './points.js';
@@ -46,10 +47,18 @@ export function agentProcess(): MetricFamily[] {
     {
       type: 'gauge',
       name: 'meshtap.build.info',
-      description: 'Always 1; says which meshtap this is.',
+      description: 'Always 1; says which meshtap this is, and on which kernel.',
       unit: '',
       points: [
-        { attributes: { version: VERSION, node: process.versions.node, arch: process.arch }, value: 1 },
+        {
+          attributes: {
+            version: VERSION,
+            node: process.versions.node,
+            arch: process.arch,
+            kernel: release(),
+          },
+          value: 1,
+        },
       ],
     },
     {
