@@ -13,9 +13,9 @@ import {
 } from '../../src/bpf/instance.js';
 import { MeshtapError } from '../../src/errors.js';
 import { acquireCommand, acquireElsewhere, exited, kill } from '../support/acquire.js';
-import { compileFixture } from '../support/bpf.js';
 import { cgroupRoot, makeCgroup } from '../support/cgroup.js';
 import { startSender } from '../support/datagrams.js';
+import { compileFixture } from '../support/fixtures.js';
 
 const { REQUESTS_SEEN, REQUESTS_ANSWERED } = enums.ledger_entry;
 const LEDGER_WORDS = 63;

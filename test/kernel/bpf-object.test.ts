@@ -5,8 +5,9 @@ import { describe, expect, test } from 'vitest';
 import { BpfLink } from '../../src/bpf/link.js';
 import { type LoadedObject, openObject } from '../../src/bpf/object.js';
 import { MeshtapError } from '../../src/errors.js';
-import { compileFixture, temporaryDirectory } from '../support/bpf.js';
+import { temporaryDirectory } from '../support/bpf.js';
 import { makeCgroup } from '../support/cgroup.js';
+import { compileFixture } from '../support/fixtures.js';
 
 const root = join(import.meta.dirname, '../..');
 
