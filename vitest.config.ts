@@ -14,5 +14,8 @@ const projects: TestProjectInlineConfiguration[] = [
 // They change the machine they run on, or need what only Debian's kernels have: test/vm/guest.ts sets this in a guest.
 if (process.env.MESHTAP_VM)
   projects.push({ test: { ...alone, name: 'vm', include: ['test/vm/**/*.test.ts'] } });
+// They need the node that test/k8s/run.ts starts.
+if (process.env.MESHTAP_K8S)
+  projects.push({ test: { ...alone, name: 'k8s', include: ['test/k8s/**/*.test.ts'] } });
 
 export default defineConfig({ test: { pool: 'forks', projects } });

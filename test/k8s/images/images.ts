@@ -1,0 +1,70 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PAUSE_IMAGE } from '../node/components.js';
+import { type Image, Layer, saveImages } from '../node/images.js';
+
+const root = join(import.meta.dirname, '../../..');
+const here = (name: string) => join(import.meta.dirname, name);
+
+/** Everything that has a shell. */
+const TOOLS = ['sh', 'sleep', 'cat', 'env', 'curl', 'ab', 'nginx'].map(which);
+
+/** The sandboxes', the tools', and the four services' of bookinfo under the names that the article's manifest has. */
+export function saveBookinfo(archive: string): void {
+  using base = new Layer();
+  base.addPrograms(process.execPath, ...TOOLS).addFile('/etc/nsswitch.conf', 'hosts: files dns\n');
+  base.copy(here('bookinfo.js'), '/srv/bookinfo.mjs').copy(here('ratings.conf'), '/srv/ratings.conf');
+  base.addFile('/var/log/nginx/error.log', ''); // it is opened before the configuration is read
+  const image = (name: string, ...entrypoint: string[]): Image => ({
+    names: [name],
+    layers: [base],
+    entrypoint,
+  });
+  const service = (name: string, ...entrypoint: string[]) =>
+    image(`docker.io/istio/examples-bookinfo-${name}-v1:1.17.0`, ...entrypoint);
+  saveImages(archive, [
+    image(PAUSE_IMAGE, 'sleep', 'infinity'),
+    image('localhost/tools:1'),
+    ...['productpage', 'details', 'reviews'].map((name) =>
+      service(name, process.execPath, '/srv/bookinfo.mjs', name),
+    ),
+    service('ratings', 'nginx', '-c', '/srv/ratings.conf'),
+  ]);
+}
+
+/** The agent as deploy/Containerfile makes it: Node, libbpf, and the package as it would be published. */
+export function saveAgent(archive: string, name: string): void {
+  const work = mkdtempSync(join(tmpdir(), 'meshtap-package-'));
+  try {
+    using base = new Layer();
+    using agent = new Layer();
+    base.addPrograms(process.execPath, ...['sh', 'sleep', 'cat', 'env'].map(which));
+    const [libbpf] = libraries('libbpf.so.1');
+    base.addPrograms(libbpf!);
+    npm('pack', '--silent', '--pack-destination', work);
+    const [tarball] = readdirSync(work);
+    npm('install', '--silent', '--prefer-offline', '--prefix', join(work, 'install'), join(work, tarball!));
+    agent.copy(join(work, 'install/node_modules'), '/opt/meshtap/node_modules');
+    const main = '/opt/meshtap/node_modules/meshtap/dist/cli/main.js';
+    saveImages(archive, [{ names: [name], layers: [base, agent], entrypoint: [process.execPath, main] }]);
+  } finally {
+    rmSync(work, { recursive: true });
+  }
+}
+
+function npm(...args: string[]): void {
+  execFileSync('npm', args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] });
+}
+
+function which(program: string): string {
+  return execFileSync('sh', ['-c', 'command -v "$0"', program], { encoding: 'utf8' }).trim();
+}
+
+function libraries(name: string): string[] {
+  const cache = execFileSync('ldconfig', ['-p'], { encoding: 'utf8' });
+  return [...cache.matchAll(/^\t(\S+) \(libc6,x86-64.*=> (\S+)$/gm)].flatMap(([, soname, path]) =>
+    soname === name ? [path!] : [],
+  );
+}
