@@ -19,6 +19,7 @@ enum protocol {
 enum phase {
 	UNSYNCED,   /* a segment that begins with a request */
 	START,	    /* the first line of a message */
+	FIRST_LINE, /* the end of a request's first line */
 	HEAD,	    /* the end of the line it is in */
 	LINE,	    /* a header line, from its first byte */
 	BODY,	    /* the end of the body */
@@ -29,33 +30,46 @@ enum phase {
 	UNTIL_CLOSE,
 };
 
+/*
+ * A parser reads consecutive bytes of its direction in a window: what it left of the segment before, then the
+ * segment's. Where they come from, and in which pieces, it does not know.
+ */
+#define REST 64	   /* a parser leaves fewer bytes than this for later */
+#define FRESH 448  /* so many of a segment are looked at at a time */
+#define WINDOW 512 /* both; a power of two */
+#define SLACK 64   /* may be read behind the window, and makes no sense */
+
 /* One direction. Positions are sequence numbers widened to 64 bits. */
 struct stream {
 	__u64 top;    /* after the highest byte seen */
-	__u64 next;   /* the byte the parser wants */
+	__u64 whole;  /* incoming: up to here everything has passed, and no hole is left */
+	__u64 next;   /* the byte that belongs behind those in the window, or the end of what is passed over */
 	__u64 fin;    /* position of FIN, 0 = none yet */
 	__u64 began;  /* ns: when the first byte of the message passed, 0 = between messages */
 	__u64 length; /* Content-Length, if has_length */
-	__u64 last;   /* the eight bytes before the place where a first line was left */
 	__u64 now;    /* ns: time of the bytes under the parser */
-	/* the bytes under the parser: carried over from before, then the segment's */
-	__u32 at, end, base;
-	__u32 era; /* of the connection, when this direction last looked */
+	__u64 skip;   /* bytes, from `at` on, that the parser wants to be passed over */
+	__u32 base, left; /* the segment's bytes that are not yet in the window: where, how many */
+	__u32 era;	  /* of the connection, when this direction last looked */
+	__u32 early_seq;  /* the piece under the parser, if from_early */
+	__u16 at, end;	  /* the parser's place in the window; the end of what is in there */
+	__u16 newline;	  /* the one that was found last */
 	__u16 status;
 	__u8 phase;
 	__u8 method;
 	__u8 version;
-	__u8 first_line;
 	__u8 has_length;
 	__u8 chunked;
-	__u8 carried; /* bytes held over from the segment before */
+	__u8 passing; /* next is ahead: the parser is called again when it is reached, whether or not there is more */
 	__u8 from_early;
-	__u8 pad[2];
-	__u32 early_seq; /* the piece under the parser, if from_early */
+	__u8 pad[1];
+	__u8 byte[WINDOW + SLACK];
 };
 
+enum claim { JOINING = 1, SETTLING = 2 };
+
 struct connection {
-	struct bpf_spin_lock lock; /* guards gate and the list of early pieces; no helper runs under it */
+	struct bpf_spin_lock lock; /* guards gate, claimed and the list of early pieces; no helper runs under it */
 	__u32 gate;
 	__u64 cgroup;
 	__u8 local_address[16], remote_address[16];
@@ -63,8 +77,9 @@ struct connection {
 	__u8 role, protocol;
 
 	/* one byte each: both directions set them without a lock */
+	__u8 claimed;	   /* enum claim, several */
 	__u8 joined;	   /* was open before its first packet was seen: no sock_ops callback tells of its end */
-	__u8 established;
+	__u8 established;  /* set when all that its first segment needs is there */
 	__u8 settled;	   /* the pair is known, what happened before is counted */
 	__u8 counted_http; /* has spoken HTTP/1 */
 	__u8 pipelined;	   /* more than one request was outstanding at some time */
@@ -81,8 +96,8 @@ struct connection {
 	__u64 series_tag;
 	__u64 peer_cgroup;
 
+	__u64 sent_to, sampled_at; /* sent_to, received_to: bytes up to there are counted */
 	__u32 received_to, retransmits;
-	__u64 sampled_at;
 
 	__u32 era, void_before;
 	__u32 asked, answered;		   /* requests put into and taken out of the ring */

@@ -5,33 +5,51 @@
 
 #include "protocols/http1.h"
 
-/* From here on the pair is known, and what is known of the connection so far is counted. */
-static __noinline int settle(struct connection *c)
+/* True for the one who is first to begin something that is done once. */
+static __always_inline int claim(struct connection *c, __u8 what)
+{
+	int first;
+
+	bpf_spin_lock(&c->lock);
+	first = !(c->claimed & what);
+	c->claimed |= what;
+	bpf_spin_unlock(&c->lock);
+	return first;
+}
+
+/* Both ends of a connection that began before these programs' eyes have met in its handshake. */
+static __noinline int find_by_handshake(struct connection *c)
 {
 	struct handshake_key key = {};
 	struct handshake *both;
-	struct pair_value *value;
-	int first;
 
-	if (!c || c->settled)
-		return 0;
-	bpf_spin_lock(&c->lock);
-	first = !c->settled;
-	c->settled = 1;
-	bpf_spin_unlock(&c->lock);
-	if (!first)
+	if (!c || c->joined || !c->established)
 		return 0;
 	key.active_isn = c->active_isn;
 	key.passive_isn = c->passive_isn;
-	both = c->established && !c->joined ? bpf_map_lookup_elem(&handshakes, &key) : 0;
-	if (both && c->role == ROLE_CLIENT) {
+	both = bpf_map_lookup_elem(&handshakes, &key);
+	if (!both)
+		return 0;
+	if (c->role == ROLE_CLIENT) {
 		both->active_cgroup = c->cgroup;
 		c->peer_cgroup = both->passive_cgroup;
-	} else if (both) {
+	} else {
 		c->peer_cgroup = both->active_cgroup;
 		bpf_map_delete_elem(&handshakes, &key);
 	}
+	return 1;
+}
+
+/* From here on the pair is known, and what is known of the connection so far is counted. */
+static __noinline int settle(struct connection *c)
+{
+	struct pair_value *value;
+
+	if (!c)
+		return 0;
 	find_pair(c);
+	barrier(); /* who sees it settled, on another CPU, must see the pair */
+	c->settled = 1;
 	value = pair_value_of(c);
 	if (!value)
 		return 0;
@@ -43,28 +61,37 @@ static __noinline int settle(struct connection *c)
 	return 0;
 }
 
-static __always_inline void account(struct connection *c, __u64 sent, __u64 received)
+/* What TCP has received, without FIN, which it counts as a byte. */
+static __always_inline __u32 received_of(struct connection *c, __u32 rcv_nxt)
 {
-	struct pair_value *value = c->settled ? pair_value_of(c) : 0;
+	struct stream *s = &c->stream[IN];
 
-	if (value && sent)
-		add(&value->bytes_sent, sent);
-	if (value && received)
-		add(&value->bytes_received, received);
+	if (!s->fin || rcv_nxt != (__u32)s->fin + 1)
+		return rcv_nxt;
+	c->finished_in = 1;
+	return rcv_nxt - 1;
 }
 
-/* What arrived since the last look, in order and without FIN. */
-static __always_inline __u64 newly_received(struct connection *c, __u32 rcv_nxt)
+/* Bytes that have passed since they were last counted. Called under the socket's lock. received: without FIN. */
+static __always_inline void account(struct connection *c, __u32 received)
 {
-	__u32 fin = c->stream[IN].fin, n;
+	__u64 sent = c->stream[OUT].top - c->sent_to;
+	__s32 arrived = received - c->received_to;
+	struct pair_value *value;
 
-	if (c->finished_in && (__s32)(rcv_nxt - fin) > 0)
-		rcv_nxt = fin;
-	n = rcv_nxt - c->received_to;
-	if ((__s32)n <= 0)
-		return 0;
-	c->received_to = rcv_nxt;
-	return n;
+	if (!c->settled || (!sent && arrived <= 0))
+		return;
+	value = pair_value_of(c);
+	if (!value)
+		return;
+	if (sent) {
+		c->sent_to += sent;
+		add(&value->bytes_sent, sent);
+	}
+	if (arrived > 0) {
+		c->received_to = received;
+		add(&value->bytes_received, arrived);
+	}
 }
 
 /* srtt_us is kept times eight (net/ipv4/tcp_input.c, tcp_rtt_estimator). */
@@ -95,6 +122,11 @@ static __always_inline __u8 failure_of(const struct connection *c)
 	return c->reset ? FAILURE_RESET : c->finished_in || c->finished_out ? FAILURE_CLOSED : FAILURE_TIMEOUT;
 }
 
+static __always_inline struct stream *answer_of(struct connection *c)
+{
+	return stream_of(c, c->role == ROLE_CLIENT ? IN : OUT);
+}
+
 /* The oldest request will not be answered, or not to the end. 0 = there is none. */
 static __always_inline int fail_front(struct connection *c)
 {
@@ -108,7 +140,7 @@ static __always_inline int fail_front(struct connection *c)
 	request = front(c);
 	if (!request)
 		return 0;
-	answer = c->role == ROLE_CLIENT ? &c->stream[IN] : &c->stream[OUT];
+	answer = answer_of(c);
 	if (answer->status >= 200) {
 		answer->now = now;
 		end_response(c, answer, failure);
@@ -126,12 +158,12 @@ static __always_inline int fail_front(struct connection *c)
 static __noinline int end_connection(struct connection *c)
 {
 	struct pair_value *value;
+	struct stream *answer;
 	__u8 failure, orderly;
 
 	if (!c || c->ended)
 		return 0;
 	c->ended = 1;
-	settle(c);
 	failure = failure_of(c);
 	value = pair_value_of(c);
 	if (value)
@@ -140,7 +172,7 @@ static __noinline int end_connection(struct connection *c)
 
 	drop_void(c);
 	/* an answer to what was given up is none to what was asked since */
-	struct stream *answer = c->role == ROLE_CLIENT ? &c->stream[IN] : &c->stream[OUT];
+	answer = answer_of(c);
 	if (answer->era != c->era)
 		drop_answer(c, answer);
 	orderly = c->role == ROLE_CLIENT ? c->finished_in : c->finished_out;
@@ -152,7 +184,7 @@ static __noinline int end_connection(struct connection *c)
 		note(c->role, REQUESTS_PIPELINE_FULL, c->untracked - c->untracked_answered);
 	if (c->protocol == UNCLASSIFIED && !c->joined && has_spoken(c))
 		note(c->role, CONNECTIONS_OTHER, 1); /* but not enough to be anything else */
-	if (c->asked == c->answered)
+	if (c->asked == c->answered || answer->status < 200) /* no answer has begun, or one that is not the last */
 		drop_answer(c, answer);
 	return c->asked != c->answered;
 }

@@ -1,24 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * HTTP/1.0 and 1.1 (RFC 9112), as far as it takes to know where each message starts and ends, its method and its
- * status. One step reads one block or one line; what is between steps lies in the stream, so a message may be cut
- * at any byte.
+ * status. One step reads on in the window, to the next line that matters; what is between steps lies in the stream, so
+ * a message may be cut at any byte.
  *
- * Limits: a method has at most 23 characters; a Content-Length, Transfer-Encoding or chunk-size line that a
- * segment's end cuts has at most 63 bytes before the cut.
+ * Limits: a method has at most 23 characters; a Content-Length, Transfer-Encoding or chunk-size line that the window's
+ * end cuts has at most 63 bytes before the cut.
  */
 #ifndef MESHTAP_HTTP1_H
 #define MESHTAP_HTTP1_H
 
 #include "lib/series.h"
 #include "lib/stream.h"
-
-enum step {
-	AGAIN,
-	WAIT, /* for bytes of segments to come */
-	STOP,
-	ANSWERED, /* an answer is complete: whoever called counts it by end_response() and goes on */
-};
 
 #define EIGHT(a, b, c, d, e, f, g, h)                                                                             \
 	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 |                  \
@@ -41,8 +34,10 @@ static __always_inline void drop_answer(const struct connection *c, struct strea
 }
 
 /* Give up until a segment begins with a request. What is outstanding can not be matched any more. */
-static __always_inline int lose_sync(struct connection *c, struct stream *s)
+static __noinline int lose_sync(struct connection *c, struct stream *s)
 {
+	if (!c || !s)
+		return STOP;
 	drop_answer(c, s);
 	note(c->role, LOST_SYNC, 1);
 	c->void_before = c->asked;
@@ -50,7 +45,7 @@ static __always_inline int lose_sync(struct connection *c, struct stream *s)
 	c->era++;
 	s->era = c->era;
 	s->phase = UNSYNCED;
-	s->carried = 0;
+	empty_window(s);
 	s->began = 0;
 	/* with pipelining, an answer still to come could be taken for that of a request sent since */
 	if (c->pipelined)
@@ -183,24 +178,41 @@ static __always_inline __u32 lowest(__u64 marks)
 	return ((marks & -marks) >> 7) * 0x0001020304050607ull >> 56;
 }
 
-/* Where the line ends in the block, behind its newline; 0 = not there. before: the eight bytes ahead of the newline. */
-static __always_inline __u32 line_end(const __u64 word[WORDS], __u64 *before)
+/*
+ * The next newline of the window, from a place on. Left in memory, not returned: the verifier would follow every place
+ * where it can be.
+ */
+static __noinline int find_newline(struct stream *s, __u64 at)
 {
-	__u64 last = 0;
+	int found = 0;
 
-#pragma unroll
-	for (__u32 i = 0; i < WORDS - 1; i++) {
-		__u64 marks = newlines(word[i]);
+	if (!s)
+		return 0;
+	for (int i = 0; i < WINDOW / 8; i++) {
+		__u64 marks;
 
+		if (at >= s->end)
+			break;
+		marks = newlines(eight(s, bounded(at)));
 		if (marks) {
-			__u32 byte = lowest(marks);
-
-			*before = byte ? word[i] << (64 - 8 * byte) | last >> 8 * byte : last;
-			return i * 8 + byte + 1;
+			at += lowest(marks);
+			s->newline = at;
+			found = 1;
+			break;
 		}
-		last = word[i];
+		at += 8;
 	}
-	return 0;
+	return found && s->newline < s->end;
+}
+
+/* Of the eight bytes at an offset from the parser's place, those that are there. */
+static __always_inline __u64 word_at(const struct stream *s, __u64 at, __u32 n, __u32 offset)
+{
+	__u64 word = eight(s, at + offset);
+
+	if (n >= offset + 8)
+		return word;
+	return n <= offset ? 0 : word & FIRST(n - offset);
 }
 
 /* The connection turned out not to speak HTTP/1, or not to make sense. */
@@ -223,8 +235,8 @@ static __noinline int refuse_start(struct connection *c, struct stream *s, __u64
 	return give_up(c, CONNECTIONS_OTHER);
 }
 
-/* The version stands at the end of the first line; only then is it sure to be a request. */
-static __noinline int accept_request(struct connection *c, struct stream *s, __u64 before)
+/* The version stands at the end of the first line; only then is it sure to be a request. before: its last eight bytes. */
+static __always_inline int accept_request(struct connection *c, struct stream *s, __u64 before)
 {
 	__u64 version;
 	__u32 slot;
@@ -258,48 +270,58 @@ static __noinline int accept_request(struct connection *c, struct stream *s, __u
 	return AGAIN;
 }
 
-static __always_inline int start_request(struct connection *c, struct stream *s, const __u64 word[WORDS], __u32 n)
+static __always_inline int start_request(struct connection *c, struct stream *s)
 {
-	int method = method_of(word[0]);
-	__u64 ahead = 0;
-	__u32 end;
+	__u64 at = bounded(s->at);
+	__u32 n = s->end - at;
+	__u64 word = word_at(s, at, n, 0);
+	int method = method_of(word);
 
-	if ((word[0] & 255) == '\r' || (word[0] & 255) == '\n') { /* RFC 9112 2.2: an empty line before is ignored */
+	if ((word & 255) == '\r' || (word & 255) == '\n') { /* RFC 9112 2.2: an empty line before is ignored */
 		if (!c->synced)
-			return refuse_start(c, s, word[0]);
+			return refuse_start(c, s, word);
 		s->at++;
 		return AGAIN;
 	}
 	if (!s->began)
 		s->began = s->now;
-	if (method < 0 || word[0] == EIGHT('P', 'R', 'I', ' ', '*', ' ', 'H', 'T')) {
-		int other = is_token(word[0], word[1], word[2], n);
+	if (method < 0 || word == EIGHT('P', 'R', 'I', ' ', '*', ' ', 'H', 'T')) {
+		int other = is_token(word, word_at(s, at, n, 8), word_at(s, at, n, 16), n);
 
 		if (!other)
 			return WAIT;
-		if (other < 0 || (word[0] & FIRST(6)) == EIGHT('P', 'R', 'I', ' ', '*', ' ', 0, 0))
-			return refuse_start(c, s, word[0]);
+		if (other < 0 || (word & FIRST(6)) == EIGHT('P', 'R', 'I', ' ', '*', ' ', 0, 0))
+			return refuse_start(c, s, word);
 		method = METHOD_OTHER;
 	}
 	s->method = method;
 	s->has_length = s->chunked = 0;
 	s->length = 0;
-	s->phase = HEAD;
-	/* most often the line is here whole; what is in between when it is not, scan_head keeps */
-	end = line_end(word, &ahead);
-	s->first_line = !end;
-	if (!end) {
-		s->last = 0;
-		return AGAIN;
-	}
-	s->phase = LINE;
-	s->at += end;
-	return accept_request(c, s, ahead);
+	s->phase = FIRST_LINE;
+	return AGAIN;
 }
 
-static __always_inline int start_response(struct connection *c, struct stream *s, const __u64 word[WORDS], __u32 n)
+/* Only the end of the line is of interest, and what may be its end stays in the window. */
+static __always_inline int end_first_line(struct connection *c, struct stream *s)
 {
-	__u64 w = word[0], code = word[1];
+	__u64 at = bounded(s->at), end;
+
+	if (!find_newline(s, at)) {
+		if (s->end > at + 15)
+			s->at = s->end - 15;
+		return WAIT;
+	}
+	end = bounded(s->newline);
+	s->at = end + 1;
+	s->phase = LINE;
+	return accept_request(c, s, end < at + 8 ? 0 : eight(s, bounded(end - 8)));
+}
+
+static __always_inline int start_response(struct connection *c, struct stream *s)
+{
+	__u64 at = bounded(s->at);
+	__u32 n = s->end - at;
+	__u64 w = word_at(s, at, n, 0), code = eight(s, at + 8);
 	__u32 hundreds, tens, ones;
 
 	/* "HTTP/1.1 200": compare what there is of it */
@@ -322,6 +344,7 @@ static __always_inline int start_response(struct connection *c, struct stream *s
 	s->has_length = s->chunked = 0;
 	s->length = 0;
 	s->phase = HEAD;
+	s->at += 12;
 	return AGAIN;
 }
 
@@ -364,13 +387,20 @@ static __noinline int end_response(struct connection *c, struct stream *s, __u8 
 	return 0;
 }
 
+/* A body is not read: the parser is called again when its end is reached. */
+static __always_inline int pass_over(struct stream *s, __u64 length)
+{
+	s->skip = length;
+	return WAIT;
+}
+
 static __noinline int end_request_head(struct connection *c, struct stream *s)
 {
 	if (!c || !s)
 		return STOP;
-	s->phase = s->chunked ? CHUNK_SIZE : s->has_length && s->length ? BODY : START;
 	s->began = 0;
-	return AGAIN;
+	s->phase = s->chunked ? CHUNK_SIZE : s->has_length && s->length ? BODY : START;
+	return s->phase == BODY ? pass_over(s, s->length) : AGAIN;
 }
 
 /* Where the body of an answer ends: RFC 9112 6.3. */
@@ -403,99 +433,76 @@ static __noinline int end_response_head(struct connection *c, struct stream *s)
 		s->phase = CHUNK_SIZE;
 	else if (!s->has_length)
 		s->phase = UNTIL_CLOSE;
-	else if (s->length)
-		s->phase = BODY;
-	else
+	else if (s->length <= s->end - s->at) {
+		s->at += s->length;
 		return ANSWERED;
+	} else {
+		s->phase = BODY;
+		return pass_over(s, s->length);
+	}
 	return AGAIN;
 }
 
-/* A body is not read: the parser's place moves behind it, if need be into segments to come. */
-static __always_inline int skip_body(struct stream *s)
+static __always_inline int end_head(struct connection *c, struct stream *s, __u32 direction)
 {
-	__u64 here = s->end - s->at, length = s->length;
-
-	s->length = 0;
-	if (length <= here) {
-		s->at += length;
-		return 1;
-	}
-	s->next += length - here; /* while a run lasts, next is the position of its end */
-	s->at = s->end;
-	return 0;
+	return is_request(c, direction) ? end_request_head(c, s) : end_response_head(c, s);
 }
 
 /*
- * Look for line ends, eight bytes at a time, and at what follows them: the end of the head, or a header that says
- * how long the body is. All others are passed over.
+ * Looks for line ends, eight bytes at a time, and at what follows them: the end of the head, or a header that says how
+ * long the body is. All others are passed over.
  */
-static __always_inline int scan_head(struct connection *c, struct stream *s, __u32 direction,
-				     const __u64 word[WORDS], __u32 n)
+static __always_inline int scan_head(struct connection *c, struct stream *s, __u32 direction)
 {
-	__u64 before = s->last, ahead = 0, after = 0;
-	__u32 first_line = s->first_line, found = 0;
-	int request = is_request(c, direction);
+	__u64 at = bounded(s->at), end = s->end, after = 0;
 
-#pragma unroll
-	for (__u32 i = 0; i < WORDS - 1; i++) {
-		__u64 marks = newlines(word[i]), ninth;
-		__u32 byte;
+	s->at = end;
+	for (int i = 0; i < WINDOW / 8; i++) {
+		__u64 marks, line;
 
-		if (!marks) {
-			if (i * 8 + 8 <= n)
-				before = word[i];
+		if (at >= end)
+			break;
+		marks = newlines(eight(s, bounded(at)));
+		at += 8;
+		if (!marks)
 			continue;
+		line = bounded(at - 8 + lowest(marks)) + 1;
+		if (line > end) /* the newline is none of ours */
+			break;
+		after = eight(s, line);
+		if (line + 9 <= end && !(marks & (marks - 1)) && (after & 255) > '\r') {
+			if ((after | LOWER) != EIGHT('t', 'r', 'a', 'n', 's', 'f', 'e', 'r') &&
+			    /* Content-Length, not -Type */
+			    ((after | LOWER) != EIGHT('c', 'o', 'n', 't', 'e', 'n', 't', '-') ||
+			     (eight(s, line + 8) & 0xdf) != 'L'))
+				continue;
 		}
-		byte = lowest(marks);
-		found = i * 8 + byte + 1;
-		ahead = byte ? word[i] << (64 - 8 * byte) | before >> 8 * byte : before;
-		after = byte == 7 ? word[i + 1] : word[i] >> (8 * byte + 8) | word[i + 1] << (56 - 8 * byte);
-		if (first_line || found + 9 > n || (after & 255) <= '\r' || marks & (marks - 1))
-			break;
-		if ((after | LOWER) == EIGHT('t', 'r', 'a', 'n', 's', 'f', 'e', 'r'))
-			break;
-		ninth = byte < 7 ? word[i + 1] >> (8 * byte + 8) : i + 2 < WORDS ? word[i + 2] : 'l';
-		if ((after | LOWER) == EIGHT('c', 'o', 'n', 't', 'e', 'n', 't', '-') && ((ninth | 32) & 255) == 'l')
-			break; /* Content-Length, not -Type */
-		found = 0;
-		before = word[i];
-	}
-	if (found) {
-		s->at += found;
+		s->at = line;
 		s->phase = LINE;
-		if (first_line) {
-			s->first_line = 0;
-			return request ? accept_request(c, s, ahead) : AGAIN;
-		}
-		if ((after & FIRST(2)) != EIGHT('\r', '\n', 0, 0, 0, 0, 0, 0))
-			return AGAIN;
-		s->at += 2;
-		return request ? end_request_head(c, s) : end_response_head(c, s);
+		break;
 	}
-	/* none: these bytes are of no interest, but that a first line's end may be cut */
-	if (n > BLOCK - 8)
-		n = BLOCK - 8;
-	if (first_line) {
-		if (n < 8)
-			return WAIT;
-		n &= ~7u;
-		s->last = before;
-	}
-	s->at += n;
-	return AGAIN;
+	if (s->phase == HEAD)
+		return WAIT;
+	if (s->at + 2 > s->end || (after & FIRST(2)) != EIGHT('\r', '\n', 0, 0, 0, 0, 0, 0))
+		return AGAIN;
+	s->at += 2;
+	return end_head(c, s, direction);
 }
 
 /* A line that says something of the framing must be there whole: wait for the rest, or see that it is absurd. */
 static __always_inline int wait_for_line(struct connection *c, struct stream *s, __u32 n)
 {
-	s->phase = s->phase == HEAD ? LINE : s->phase;
-	return n >= CARRY ? lose_sync(c, s) : WAIT;
+	return n >= REST ? lose_sync(c, s) : WAIT;
 }
 
-static __always_inline int take_length(struct connection *c, struct stream *s, const __u64 word[WORDS])
+static __noinline int take_length(struct connection *c, struct stream *s, __u64 at)
 {
-	__u64 length = decimal(word[1] >> 56 | word[2] << 8, word[2] >> 56 | word[3] << 8, word[3] >> 56 | word[4] << 8);
+	__u64 length;
 
+	if (!c || !s)
+		return STOP;
+	at = bounded(at);
+	length = decimal(eight(s, at + 15), eight(s, at + 23), eight(s, at + 31));
 	if (length == NO_NUMBER || (s->has_length && s->length != length))
 		return lose_sync(c, s); /* RFC 9112 6.3: unrecoverable */
 	s->has_length = 1;
@@ -503,52 +510,75 @@ static __always_inline int take_length(struct connection *c, struct stream *s, c
 	return AGAIN;
 }
 
-static __always_inline int scan_line(struct connection *c, struct stream *s, __u32 direction,
-				     const __u64 word[WORDS], __u32 n)
+/* Whether the last coding of the line that ends at the newline found is "chunked" (RFC 9112 6.1). */
+static __noinline int ends_in_chunked(struct stream *s)
 {
-	__u64 low = word[0] | LOWER, second = word[1] | LOWER, before;
-	__u32 first = word[0] & 255, end;
+	__u32 ahead;
+	__u64 end;
 
-	if (first == '\n' || (word[0] & FIRST(2)) == EIGHT('\r', '\n', 0, 0, 0, 0, 0, 0)) {
-		s->at += first == '\n' ? 1 : 2;
-		return is_request(c, direction) ? end_request_head(c, s) : end_response_head(c, s);
+	if (!s)
+		return 0;
+	for (int i = 0; i < REST; i++) {
+		__u32 ch = s->byte[bounded(s->newline - 1)];
+
+		if (ch != ' ' && ch != '\t' && ch != '\r')
+			break;
+		s->newline--;
 	}
+	end = s->newline;
+	ahead = s->byte[bounded(end - 8)];
+	return ((eight(s, bounded(end - 7)) | LOWER) & FIRST(7)) == EIGHT('c', 'h', 'u', 'n', 'k', 'e', 'd', 0) &&
+	       (ahead == ' ' || ahead == '\t' || ahead == ',' || ahead == ':');
+}
+
+static __always_inline int scan_line(struct connection *c, struct stream *s, __u32 direction)
+{
+	__u64 at = bounded(s->at);
+	__u32 n = s->end - at;
+	__u64 low = eight(s, at) | LOWER, second = eight(s, at + 8) | LOWER;
+	__u32 first = s->byte[at];
+
+	if (first == '\n' || (n >= 2 && first == '\r' && s->byte[at + 1] == '\n')) {
+		s->at += first == '\n' ? 1 : 2;
+		return end_head(c, s, direction);
+	}
+	if (n < 20 && !find_newline(s, at))
+		return WAIT;
 	s->phase = HEAD;
-	if (n < 20 && !newlines(word[0]) && !newlines(word[1]) && !newlines(word[2]))
-		return wait_for_line(c, s, n);
 	if (low == EIGHT('c', 'o', 'n', 't', 'e', 'n', 't', '-') &&
 	    (second & FIRST(7)) == EIGHT('l', 'e', 'n', 'g', 't', 'h', ':', 0)) {
-		if (!line_end(word, &before))
-			return wait_for_line(c, s, n);
-		return take_length(c, s, word);
+		if (find_newline(s, at))
+			return take_length(c, s, at);
+		s->phase = LINE;
+		return wait_for_line(c, s, n);
 	}
 	if (low == EIGHT('t', 'r', 'a', 'n', 's', 'f', 'e', 'r') &&
 	    second == EIGHT('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') &&
-	    ((word[2] | 0x20) & FIRST(2)) == EIGHT('g', ':', 0, 0, 0, 0, 0, 0)) {
-		end = line_end(word, &before);
-		if (!end)
-			return wait_for_line(c, s, n);
-		before = before >> 56 == '\r' ? before & FIRST(7) : before >> 8;
-		s->chunked = (before | LOWER) == (EIGHT('c', 'h', 'u', 'n', 'k', 'e', 'd', 0) | LOWER);
+	    ((eight(s, at + 16) | 0x20) & FIRST(2)) == EIGHT('g', ':', 0, 0, 0, 0, 0, 0)) {
+		if (find_newline(s, at)) {
+			s->chunked = ends_in_chunked(s);
+			return AGAIN;
+		}
+		s->phase = LINE;
+		return wait_for_line(c, s, n);
 	}
 	return AGAIN;
 }
 
 /* RFC 9112 7.1: a size, then perhaps extensions that mean nothing to us. */
-static __always_inline int scan_chunk_size(struct connection *c, struct stream *s, const __u64 word[WORDS], __u32 n)
+static __always_inline int scan_chunk_size(struct connection *c, struct stream *s)
 {
-	__u64 before, size;
-	__u32 end = line_end(word, &before);
+	__u64 at = bounded(s->at), size;
+	__u32 n = s->end - at;
 
-	if (!end)
+	if (!find_newline(s, at))
 		return wait_for_line(c, s, n);
-	size = hexadecimal(word[0], word[1]);
+	size = hexadecimal(eight(s, at), eight(s, at + 8));
 	if (size == NO_NUMBER)
 		return lose_sync(c, s);
-	s->at += end;
-	s->length = size + 2;
+	s->at = s->newline + 1;
 	s->phase = size ? CHUNK_DATA : TRAILER;
-	return AGAIN;
+	return size ? pass_over(s, size + 2) : AGAIN;
 }
 
 static __always_inline int end_body(struct connection *c, struct stream *s, __u32 direction)
@@ -558,12 +588,13 @@ static __always_inline int end_body(struct connection *c, struct stream *s, __u3
 	return ANSWERED;
 }
 
-static __always_inline int scan_trailer(struct connection *c, struct stream *s, __u32 direction,
-					const __u64 word[WORDS], __u32 n)
+static __always_inline int scan_trailer(struct connection *c, struct stream *s, __u32 direction)
 {
-	__u32 first = word[0] & 255;
+	__u64 at = bounded(s->at);
+	__u32 n = s->end - at;
+	__u32 first = s->byte[at];
 
-	if (first == '\n' || (n >= 2 && (word[0] & FIRST(2)) == EIGHT('\r', '\n', 0, 0, 0, 0, 0, 0))) {
+	if (first == '\n' || (n >= 2 && first == '\r' && s->byte[at + 1] == '\n')) {
 		s->at += first == '\n' ? 1 : 2;
 		return end_body(c, s, direction);
 	}
@@ -573,19 +604,22 @@ static __always_inline int scan_trailer(struct connection *c, struct stream *s, 
 	return AGAIN;
 }
 
-static __always_inline int scan_trailer_rest(struct stream *s, const __u64 word[WORDS], __u32 n)
+static __always_inline int scan_trailer_rest(struct stream *s)
 {
-	__u64 marks = newlines(word[0]);
-
-	s->at += marks ? lowest(marks) + 1 : n < 8 ? n : 8;
-	if (marks)
-		s->phase = TRAILER;
+	if (!find_newline(s, bounded(s->at))) {
+		s->at = s->end;
+		return WAIT;
+	}
+	s->at = s->newline + 1;
+	s->phase = TRAILER;
 	return AGAIN;
 }
 
 /* An answer whose request passed before anyone looked. */
-static __always_inline int note_joined(struct connection *c, __u64 first)
+static __always_inline int note_joined(struct connection *c, const struct stream *s)
 {
+	__u64 at = bounded(s->at), first = word_at(s, at, s->end - at, 0);
+
 	if ((first & FIRST(7)) == EIGHT('H', 'T', 'T', 'P', '/', '1', '.', 0)) {
 		note(c->role, RESPONSES_SEEN, 1);
 		note(c->role, RESPONSES_JOINED_MIDWAY, 1);
@@ -593,56 +627,54 @@ static __always_inline int note_joined(struct connection *c, __u64 first)
 	return STOP;
 }
 
-/* One step of the parser over what lies between at and end. */
-static __always_inline int http1_step(struct __sk_buff *skb, struct connection *c, struct stream *s, __u32 direction)
+/* One step of the parser. It is called when there are bytes, and where what it wanted passed over ends. */
+static __always_inline int http1_step(struct connection *c, struct stream *s, __u32 direction)
 {
-	__u64 word[WORDS];
-	__u32 n;
+	int result;
 
-	if (s->phase == BODY || s->phase == CHUNK_DATA) {
-		if (!skip_body(s))
-			return STOP;
-		if (s->phase == BODY)
-			return end_body(c, s, direction);
+	if (s->phase == BODY)
+		return end_body(c, s, direction);
+	if (s->phase == CHUNK_DATA)
 		s->phase = CHUNK_SIZE; /* often there in the same segment */
-	}
 	if (s->at >= s->end)
-		return STOP;
-	if (s->phase == UNTIL_CLOSE) {
-		s->at = s->end;
-		return STOP;
-	}
-	n = read_block(skb, c, s, direction, word);
-	if (!n)
-		return lose_sync(c, s);
+		return WAIT;
 	if (s->phase == UNSYNCED) {
 		if (!is_request(c, direction))
-			return note_joined(c, word[0]);
+			return note_joined(c, s);
 		s->phase = START;
 	}
-	/* a start and a line lead on into the head, most often with the same block */
+	/* each of these leads on to the next, most often within the same bytes */
 	if (s->phase == START) {
-		int result = is_request(c, direction) ? start_request(c, s, word, n) : start_response(c, s, word, n);
-
-		if (result != AGAIN || s->phase != HEAD)
+		result = is_request(c, direction) ? start_request(c, s) : start_response(c, s);
+		if (result != AGAIN)
 			return result;
-	} else if (s->phase == LINE) {
-		int result = scan_line(c, s, direction, word, n);
-
-		if (result != AGAIN || s->phase != HEAD)
+	}
+	if (s->phase == FIRST_LINE) {
+		result = end_first_line(c, s);
+		if (result != AGAIN)
+			return result;
+	}
+	if (s->phase == LINE) {
+		result = scan_line(c, s, direction);
+		if (result != AGAIN)
 			return result;
 	}
 	switch (s->phase) {
 	case HEAD:
-		return scan_head(c, s, direction, word, n);
+		return scan_head(c, s, direction);
 	case CHUNK_SIZE:
-		return scan_chunk_size(c, s, word, n);
+		return scan_chunk_size(c, s);
 	case TRAILER:
-		return scan_trailer(c, s, direction, word, n);
+		return scan_trailer(c, s, direction);
 	case TRAILER_REST:
-		return scan_trailer_rest(s, word, n);
+		return scan_trailer_rest(s);
+	case UNTIL_CLOSE: /* nothing of it is of interest, not even its length */
+		s->at = s->end;
+		s->next += s->left;
+		s->left = 0;
+		return STOP;
 	}
-	return STOP;
+	return AGAIN;
 }
 
 #endif

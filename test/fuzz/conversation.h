@@ -125,7 +125,7 @@ static void put_framing(struct input *input, struct flow *flow, enum framing fra
 		for (__u32 n = take_front(input) % 16 == 15 ? 2 : 1; n; n--)
 			put(flow, "%s%0*u%s%s", name, (int)(take_front(input) % 4), length, PICK(input, ENDS), eol);
 	} else if (framing == CHUNKED) {
-		put(flow, "%s%s", PICK(input, CODINGS), eol);
+		put(flow, "%s%s%s", PICK(input, CODINGS), PICK(input, ENDS), eol);
 	}
 }
 

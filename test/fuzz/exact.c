@@ -87,8 +87,8 @@ static void deliver(struct end *to, struct range range)
 
 	if (to->locked && to->backlogged == 16)
 		return;
-	/* lost: what completes a handshake is a first segment of one piece, or bare, and nothing comes while it does */
-	if (!to->exists && (range.from || to->locked || range.to > 2048))
+	/* lost: what completes a handshake is a first segment, or bare, and nothing comes while it does */
+	if (!to->exists && (range.from || to->locked))
 		return;
 	if (range.from > in->received) {
 		if (*early + (range.to - range.from) / 2048 >= MOST_EARLY)

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Segments that come before their turn are kept, in pieces, until it is there. */
+#ifndef MESHTAP_EARLY_H
+#define MESHTAP_EARLY_H
+
+#include "lib/stream.h"
+
+/* Too large for the stack. Ingress only: it runs in softirq, which does not nest on one CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct early_value);
+} early_scratch SEC(".maps");
+
+/* On the connection's list of pieces. */
+static __always_inline int list_piece(struct connection *c, struct reassembly *r, __u32 seq, __u32 length)
+{
+	int listed = 0;
+
+	bpf_spin_lock(&c->lock);
+	for (int i = 0; i < PIECES; i++) {
+		if (r->piece[i].length)
+			continue;
+		r->piece[i].seq = seq;
+		r->piece[i].length = length;
+		c->early++;
+		listed = 1;
+		break;
+	}
+	bpf_spin_unlock(&c->lock);
+	return listed;
+}
+
+/*
+ * Keep one piece of a segment. It is on a list unless the connection is not known yet: then it is looked for under the
+ * addresses and ports, where it should begin.
+ */
+__attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __u32 seq, __u32 listed)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct connection *c = connection_of(sk);
+	struct early_key key = { .seq = seq };
+	struct early_value *value, *old;
+	struct reassembly *r = 0;
+	__u32 zero = 0, length = skb->len - offset;
+
+	value = bpf_map_lookup_elem(&early_scratch, &zero);
+	if (!value || !sk || offset >= skb->len)
+		return 0;
+	if (length > PIECE)
+		length = PIECE;
+	length--;
+	asm volatile("%0 &= 2047" : "+r"(length));
+	if (bpf_skb_load_bytes(skb, offset, value->byte, (length & 2047) + 1))
+		return 0;
+	length++;
+	value->length = length;
+	value->at = bpf_ktime_get_ns();
+
+	if (listed) {
+		if (!c)
+			return 0;
+		r = bpf_sk_storage_get(&reassembly, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!r)
+			return 0;
+		key.tuple = c->tuple;
+	} else {
+		struct segment seg = {};
+		struct ends ends;
+
+		if (!read_segment(skb, &seg) || !read_ends(skb, &seg, &ends))
+			return 0;
+		key.tuple = hash_of(ends.source, ends.destination, ends.source_port, ends.destination_port);
+	}
+	/* sent again in shorter segments, it must not take the place of the longer piece */
+	old = bpf_map_lookup_elem(&early, &key);
+	if (old && old->length >= length)
+		return 1;
+	if (bpf_map_update_elem(&early, &key, value, BPF_ANY))
+		return 0;
+	if (!listed || !c || !r)
+		return 1;
+	if (list_piece(c, r, seq, length))
+		return 1;
+	bpf_map_delete_elem(&early, &key);
+	return 0;
+}
+
+static __always_inline void hold(struct __sk_buff *skb, __u32 role, const struct segment *seg, __u32 listed)
+{
+	__u32 offset = seg->payload, seq = seg->seq;
+
+	for (int i = 0; i < SEGMENT_PIECES; i++) {
+		if (!hold_piece(skb, offset, seq, listed)) {
+			note(role, SEGMENTS_EARLY_DROPPED, 1);
+			return;
+		}
+		offset += PIECE;
+		seq += PIECE;
+		if (offset >= skb->len)
+			break;
+	}
+	note(role, SEGMENTS_EARLY, 1);
+}
+
+/* The start of a listed piece that begins at or before a position, off the list. True if there was one. */
+static __always_inline int unlist_piece(struct connection *c, struct reassembly *r, __u64 position_, __u32 *seq)
+{
+	struct stream *s = &c->stream[IN];
+	int found = 0;
+
+	bpf_spin_lock(&c->lock);
+	for (int i = 0; i < PIECES; i++) {
+		if (!r->piece[i].length || (__s64)(position(s, r->piece[i].seq) - position_) > 0)
+			continue;
+		*seq = r->piece[i].seq;
+		r->piece[i].length = 0;
+		c->early--;
+		found = 1;
+		break;
+	}
+	bpf_spin_unlock(&c->lock);
+	return found;
+}
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Who the two ends of a connection are. */
+#ifndef MESHTAP_MEETING_H
+#define MESHTAP_MEETING_H
+
+#include "lib/ending.h"
+
+/* Sees the connection for the first time in a packet: its addresses, and the cgroup of this end. */
+__attribute__((noinline)) int meet(struct __sk_buff *skb, __u32 direction)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct connection *c = connection_of(sk);
+	struct segment seg = {};
+	struct ends ends;
+
+	if (!c || !sk || !read_segment(skb, &seg) || !read_ends(skb, &seg, &ends))
+		return 0;
+	if (direction == IN) {
+		__builtin_memcpy(c->remote_address, ends.source, 16);
+		__builtin_memcpy(c->local_address, ends.destination, 16);
+		c->remote_port = ends.source_port;
+		c->local_port = ends.destination_port;
+	} else {
+		__builtin_memcpy(c->remote_address, ends.destination, 16);
+		__builtin_memcpy(c->local_address, ends.source, 16);
+		c->remote_port = ends.destination_port;
+		c->local_port = ends.source_port;
+	}
+	c->cgroup = bpf_sk_cgroup_id(sk);
+	barrier(); /* who sees the tuple, on another CPU, takes all the rest for known */
+	c->tuple = hash_of(c->remote_address, c->local_address, c->remote_port, c->local_port);
+	return 1;
+}
+
+/* The end of a connection, or the listener of a port, in this network namespace. */
+static __always_inline struct bpf_sock *look_up(struct __sk_buff *skb, const __u8 *to, const __u8 *from, __u16 to_port,
+						__u16 from_port)
+{
+	struct bpf_sock_tuple tuple = {};
+	__u32 size = sizeof(tuple.ipv4);
+
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		size = sizeof(tuple.ipv6);
+		__builtin_memcpy(tuple.ipv6.daddr, to, 16);
+		__builtin_memcpy(tuple.ipv6.saddr, from, 16);
+		tuple.ipv6.dport = bpf_htons(to_port);
+		tuple.ipv6.sport = bpf_htons(from_port);
+	} else {
+		__builtin_memcpy(&tuple.ipv4.daddr, to + 12, 4);
+		__builtin_memcpy(&tuple.ipv4.saddr, from + 12, 4);
+		tuple.ipv4.dport = bpf_htons(to_port);
+		tuple.ipv4.sport = bpf_htons(from_port);
+	}
+	return bpf_sk_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+}
+
+/* A connection that was open before: the server is the end whose port has a listener. */
+__attribute__((noinline)) int has_listener(struct __sk_buff *skb)
+{
+	struct connection *c = connection_of(skb->sk);
+	struct bpf_sock *other;
+	int listens;
+
+	if (!c)
+		return 0;
+	other = look_up(skb, c->local_address, c->remote_address, c->local_port, 0);
+	if (!other)
+		return 0;
+	listens = other->state == BPF_TCP_LISTEN;
+	bpf_sk_release(other);
+	return listens;
+}
+
+/*
+ * The other end, where it is on this machine: in this network namespace its socket is found, be it watched or not (of
+ * a handshake that goes on there is only the listener, which is as good).
+ */
+__attribute__((noinline)) int find_peer(struct __sk_buff *skb)
+{
+	struct connection *c = connection_of(skb->sk);
+	struct bpf_sock *other;
+
+	if (!c)
+		return 0;
+	other = look_up(skb, c->remote_address, c->local_address, c->remote_port, c->local_port);
+	if (!other)
+		return 0;
+	/* a listener of that port is none of a connection that was open before */
+	if (!c->joined || other->state != BPF_TCP_LISTEN)
+		c->peer_cgroup = bpf_sk_cgroup_id(other);
+	bpf_sk_release(other);
+	return 1;
+}
+
+/* The first packet after its establishment: now both ends can be known. */
+__attribute__((noinline)) int acquaint(struct __sk_buff *skb)
+{
+	struct connection *c = connection_of(skb->sk);
+
+	if (!c || !claim(c, SETTLING))
+		return 0;
+	find_by_handshake(c);
+	if (!c->peer_cgroup)
+		find_peer(skb);
+	settle(c);
+	return 1;
+}
+
+/* A connection that was open before this program was. */
+__attribute__((noinline)) int join(struct __sk_buff *skb, __u32 direction)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct connection *c = connection_of(sk);
+	struct segment seg = {};
+	struct bpf_tcp_sock *tcp;
+
+	if (!c || !sk || !claim(c, JOINING) || !read_segment(skb, &seg))
+		return 0;
+	tcp = bpf_tcp_sock(sk);
+	if (!tcp)
+		return 0;
+	c->joined = 1;
+	c->epoch = ~0u;
+	c->received_to = tcp->rcv_nxt;
+	c->retransmits = tcp->total_retrans;
+	c->stream[IN].top = c->stream[IN].next = 1ull << 32 | tcp->rcv_nxt;
+	c->stream[OUT].top = c->stream[OUT].next = 1ull << 32 | (direction == OUT ? seg.seq : tcp->snd_nxt);
+	c->sent_to = c->stream[OUT].top;
+	if (!meet(skb, direction))
+		return 0;
+	c->role = has_listener(skb) ? ROLE_SERVER : ROLE_CLIENT;
+	barrier(); /* who sees it established, on another CPU, takes all the rest for known */
+	c->established = 1;
+	return 1;
+}
+
+/* The state of this packet's socket, made on its first packet if need be. */
+static __always_inline struct connection *connection_for(struct __sk_buff *skb, __u32 direction)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct connection *c = connection_of(sk);
+
+	if (!c) {
+		/* in its handshake sock_ops will make it, or, if that had begun before this program, the next packet */
+		if (!sk || sk->state == BPF_TCP_SYN_SENT || sk->state == BPF_TCP_SYN_RECV)
+			return 0;
+		c = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!c) {
+			note(ROLE_UNKNOWN, CONNECTIONS_UNTRACKED, 1);
+			return 0;
+		}
+		join(skb, direction);
+	} else if (!c->tuple) {
+		meet(skb, direction);
+	}
+	if (c->established && !c->settled)
+		acquaint(skb);
+	return c;
+}
+
+/* A listener answers SYN: the socket to come will be in its cgroup, and the other end, if it is here, wants to know. */
+static __noinline int announce(struct bpf_sock *sk, __u32 ack, __u32 seq)
+{
+	struct handshake_key key = { .active_isn = ack, .passive_isn = seq + 1 };
+	struct handshake ends = {};
+
+	if (!sk)
+		return 0;
+	ends.passive_cgroup = bpf_sk_cgroup_id(sk);
+	bpf_map_update_elem(&handshakes, &key, &ends, BPF_NOEXIST); /* SYN-ACK may be sent again */
+	return 1;
+}
+
+#endif

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* From segments, in whatever order they come, to the steps of a parser. */
+#ifndef MESHTAP_READING_H
+#define MESHTAP_READING_H
+
+#include "lib/early.h"
+#include "lib/ending.h"
+
+#define BURST 64 /* steps; at most BURST * BURSTS lines, windows or chunks of one segment are looked at */
+#define BURSTS 128
+
+/* One step, verified once by itself; what it knows lies in the connection. */
+__attribute__((noinline)) int step(struct __sk_buff *skb, __u32 direction)
+{
+	struct connection *c = connection_of(skb->sk);
+	struct stream *s;
+	int result;
+
+	if (!c || c->protocol == OPAQUE)
+		return STOP;
+	s = stream_of(c, direction);
+	result = http1_step(c, s, direction);
+	if (result == AGAIN && s->at >= s->end)
+		result = WAIT;
+	return result == WAIT && !s->left && !s->skip ? STOP : result;
+}
+
+/* Not called from within a step: both need much of the 512 bytes of stack that all frames share. */
+__attribute__((noinline)) int answer(struct __sk_buff *skb, __u32 direction)
+{
+	struct connection *c = connection_of(skb->sk);
+	struct stream *s;
+
+	if (!c)
+		return STOP;
+	s = stream_of(c, direction);
+	end_response(c, s, FAILURE_NONE);
+	return s->at < s->end ? AGAIN : s->left ? WAIT : STOP;
+}
+
+/* Two loops instead of a long one: the verifier walks 64 and 128 turns, not their product. */
+__attribute__((noinline)) int burst(struct __sk_buff *skb, __u32 direction)
+{
+	for (int i = 0; i < BURST; i++) {
+		int result = step(skb, direction);
+
+		if (result == ANSWERED)
+			result = answer(skb, direction);
+		if (result == WAIT) {
+			result = refill(skb, direction);
+			if (result == WAIT) /* a parser that can not go on with what is there */
+				return WAIT;
+		}
+		if (result != AGAIN)
+			return STOP;
+	}
+	return AGAIN;
+}
+
+/* Parse length bytes at offset of the packet (or of an early piece); next is where they begin. */
+__attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 direction, __u32 offset, __u32 length)
+{
+	struct connection *c = connection_of(skb->sk);
+	int result = AGAIN;
+	struct stream *s;
+
+	if (!c)
+		return 0;
+	s = stream_of(c, direction);
+	s->base = offset;
+	s->left = length;
+	if (!s->passing)
+		result = refill(skb, direction);
+	s->passing = 0;
+	for (int i = 0; i < BURSTS && result == AGAIN; i++)
+		result = burst(skb, direction);
+
+	if (c->protocol == OPAQUE || s->phase == UNSYNCED)
+		empty_window(s);
+	else if (result != STOP)
+		lose_sync(c, s);
+	return 0;
+}
+
+/* Somebody lost or regained the thread since this direction last looked. */
+static __always_inline void follow_era(struct connection *c, struct stream *s, __u32 direction, __u64 here)
+{
+	if (s->era == c->era)
+		return;
+	s->era = c->era;
+	empty_window(s);
+	s->began = 0;
+	drop_answer(c, s);
+	s->next = here;
+	s->phase = c->synced ? START : UNSYNCED;
+	if (!is_request(c, direction))
+		drop_void(c);
+}
+
+/* Up to where everything has arrived: TCP knows, but for what it has not looked at yet. */
+static __always_inline __u64 in_order(const struct stream *s, __u32 received)
+{
+	__u64 known = position(s, received);
+
+	return s->whole > known ? s->whole : known;
+}
+
+/* Take up one early piece whose turn has come, or that is of no use any more. */
+__attribute__((noinline)) int take_piece(struct __sk_buff *skb, __u32 received)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct connection *c = connection_of(sk);
+	struct early_key key = {};
+	struct early_value *value;
+	struct reassembly *r;
+	__u32 found, length;
+	struct stream *s;
+	__u64 from;
+
+	if (!c || !sk)
+		return 0;
+	s = &c->stream[IN];
+	if (s->passing && in_order(s, received) < s->next)
+		return 0;
+	r = bpf_sk_storage_get(&reassembly, sk, 0, 0);
+	key.tuple = c->tuple;
+	key.seq = s->next;
+	found = r ? unlist_piece(c, r, s->next, &key.seq) : 0;
+	/* what came before the connection was known is on no list: it is looked for where it should begin */
+	if (!found && (__s32)(received - key.seq) <= 0)
+		return 0;
+	value = bpf_map_lookup_elem(&early, &key);
+	if (!value && !found) {
+		key.seq = c->active_isn + ((key.seq - c->active_isn) & ~(PIECE - 1));
+		value = bpf_map_lookup_elem(&early, &key);
+	}
+	if (!value)
+		return found;
+	from = position(s, key.seq);
+	length = value->length;
+	if (from + length > s->next && c->protocol != OPAQUE && s->phase != UNSYNCED) {
+		__u32 skip = s->next - from;
+
+		s->now = found ? bpf_ktime_get_ns() : value->at;
+		s->early_seq = key.seq;
+		s->from_early = 1;
+		parse(skb, IN, skip, length - skip);
+		s->from_early = 0;
+	}
+	bpf_map_delete_elem(&early, &key);
+	return 1;
+}
+
+/* Whether the parser lacks something that TCP has received. */
+static __always_inline int is_behind(const struct connection *c, __u64 received)
+{
+	const struct stream *s = &c->stream[IN];
+
+	if (c->protocol == OPAQUE || s->phase == UNSYNCED)
+		return 0;
+	if (s->phase == UNTIL_CLOSE)
+		return s->fin == received;
+	return (__s64)(received - s->next) > 0 || (received == s->next && s->passing);
+}
+
+/* Called with the gate. received: what TCP has in order; what the parser lacks of it has passed unseen. */
+__attribute__((noinline)) int catch_up(struct __sk_buff *skb, __u32 received)
+{
+	struct connection *c = connection_of(skb->sk);
+	struct stream *s;
+
+	if (!c)
+		return 0;
+	s = &c->stream[IN];
+	for (int i = 0; i < 2 * PIECES; i++)
+		if (!take_piece(skb, received))
+			break;
+	if (c->protocol == OPAQUE || s->phase == UNSYNCED)
+		return 0;
+	if (s->passing && s->next == position(s, received)) {
+		s->now = bpf_ktime_get_ns();
+		parse(skb, IN, 0, 0);
+	}
+	if (s->phase == UNTIL_CLOSE) {
+		if (c->finished_in && s->fin == position(s, received)) {
+			s->now = bpf_ktime_get_ns();
+			end_response(c, s, FAILURE_NONE);
+		}
+		return 0;
+	}
+	if ((__s64)(position(s, received) - s->next) > 0)
+		lose_sync(c, s);
+	return 0;
+}
+
+/* Called with the gate. received: what TCP had in order before this segment. */
+__attribute__((noinline)) int take_in(struct __sk_buff *skb, __u32 received)
+{
+	struct connection *c = connection_of(skb->sk);
+	struct segment segment = {}, *seg = &segment;
+	__u64 from, to, whole;
+	struct stream *s;
+
+	if (!c || !read_segment(skb, seg))
+		return 0;
+	s = &c->stream[IN];
+	from = position(s, seg->seq);
+	to = from + seg->length;
+	whole = in_order(s, received);
+	if (to > s->top)
+		s->top = to;
+	if (from <= whole && to > s->whole)
+		s->whole = to;
+	follow_era(c, s, IN, from);
+	if (c->protocol == OPAQUE)
+		return 0;
+	s->now = bpf_ktime_get_ns();
+	if (s->phase == UNSYNCED) {
+		if (from < whole || !seg->length)
+			return 0;
+		s->next = from;
+	}
+	if (s->phase == UNTIL_CLOSE) {
+		if (to > s->next)
+			s->next = to;
+		if (c->finished_in && s->fin == to && from <= whole)
+			end_response(c, s, FAILURE_NONE);
+		return 0;
+	}
+	/* behind a hole: what is passed over has no end as long as there is one in it */
+	if (from > s->next || (s->passing && from > whole)) {
+		if (seg->length && to > s->next)
+			hold(skb, c->role, seg, 1);
+		return 0;
+	}
+	if (to > s->next || (to == s->next && s->passing))
+		parse(skb, IN, seg->payload + (s->next - from), to - s->next);
+	/* an answer that runs until the close may have come with it */
+	if (s->phase == UNTIL_CLOSE && c->finished_in && s->fin == to)
+		end_response(c, s, FAILURE_NONE);
+	return 0;
+}
+
+/* Called under the socket's lock, as all that sends is. */
+__attribute__((noinline)) int send_out(struct __sk_buff *skb)
+{
+	struct connection *c = connection_of(skb->sk);
+	struct segment segment = {}, *seg = &segment;
+	__u64 from, to, fresh;
+	struct stream *s;
+
+	if (!c || !read_segment(skb, seg))
+		return 0;
+	s = &c->stream[OUT];
+	from = position(s, seg->seq);
+	to = from + seg->length;
+	fresh = from < s->top ? s->top : from;
+	if (seg->fin) {
+		s->fin = to;
+		c->finished_out = 1;
+	}
+	if (to <= s->top && !seg->fin) /* sent again */
+		return 0;
+	s->now = bpf_ktime_get_ns();
+	if (from > s->top && s->phase != UNSYNCED && c->protocol != OPAQUE)
+		lose_sync(c, s);
+	if (to > s->top)
+		s->top = to;
+	follow_era(c, s, OUT, fresh);
+	if (c->protocol == OPAQUE)
+		return 0;
+	if (s->phase == UNSYNCED)
+		s->next = fresh;
+	if (s->phase == UNTIL_CLOSE)
+		s->next = to;
+	else if (from <= s->next && (to > s->next || (to == s->next && s->passing)))
+		parse(skb, OUT, seg->payload + (s->next - from), to - s->next);
+	if (s->phase == UNTIL_CLOSE && seg->fin)
+		end_response(c, s, FAILURE_NONE);
+	return 0;
+}
+
+#endif
