@@ -16,6 +16,7 @@ import { otel } from './metrics/dialects/otel.js';
 import type { MetricFamily } from './metrics/family.js';
 import { type Identify, resolve, type Snapshot } from './metrics/model.js';
 import { createProducer } from './metrics/producer.js';
+import { identityHealth } from './metrics/self.js';
 import { VERSION } from './metrics/version.js';
 import type { Counts, Pair } from './receivers/counts.js';
 import type { Receiver, ReceiverStatus, RunningReceiver } from './receivers/receiver.js';
@@ -40,6 +41,11 @@ export interface AgentOptions {
   resource?: Readonly<Record<string, string>>;
   /** How many names of ends are kept in memory. @default 65536 */
   identities?: number;
+  /**
+   * How long an end that may be told a name any moment is held back at most, milliseconds: a pod that the API server has
+   * not told of yet. What is counted there is reported then, under its name. @default 30000
+   */
+  waitForNames?: number;
   /** Families about the process, asked at each collection. @default none */
   self?: () => readonly MetricFamily[];
   /** @default silent */
@@ -88,6 +94,7 @@ export async function createAgent({
   boundaries = DEFAULT_BOUNDARIES,
   resource = {},
   identities,
+  waitForNames,
   self = () => [],
   log = pino({ level: 'silent' }),
   signal = new AbortController().signal,
@@ -97,6 +104,10 @@ export async function createAgent({
   const names: Chain[] = [];
   const sources = new Map<string, RunningReceiver>();
   const sinks = new Map<string, RunningExporter>();
+
+  // Until receivers run nothing was counted under any name.
+  let settle = async () => {};
+  let setPrefixes = () => {};
 
   // Exporters go first: with the last numbers that they fetch.
   let closing: Promise<void> | undefined;
@@ -110,23 +121,44 @@ export async function createAgent({
   try {
     signal.throwIfAborted();
     const chain = await startChain(
-      { resolvers, ...(identities !== undefined && { limit: identities }) },
+      {
+        resolvers,
+        host: {
+          log: log.child({ part: 'identity' }),
+          settle: () => settle().catch((error: unknown) => log.debug({ err: error }, 'settling names')),
+          prefixesChanged: () => setPrefixes(),
+        },
+        ...(identities !== undefined && { limit: identities }),
+        ...(waitForNames !== undefined && { wait: waitForNames }),
+      },
       signal,
     );
     names.push(chain);
     const identify = identifierOf(chain);
+    setPrefixes = once(() => {
+      try {
+        for (const source of sources.values()) source.setPrefixes?.(chain.prefixes());
+      } catch (error) {
+        log.error({ err: error }, 'addresses of the cluster are counted as world');
+      }
+    });
 
     // Exporters start before receivers, so that a port in use is found before the kernel is touched.
     const sweep = async () => {
       if (sources.size < receivers.length) throw new MeshtapError('NOT_READY', 'meshtap is starting');
       return sum(await Promise.all([...sources.values()].map((source) => source.collect())));
     };
-    const { collect } = createCollector({
+    const collector = createCollector({
       sweep,
       identify,
       dialects: chosen,
-      self: () => [...self(), ...[...sinks.values()].flatMap((sink) => sink.families?.() ?? [])],
+      self: () => [
+        ...self(),
+        ...identityHealth(chain.health()),
+        ...[...sinks.values()].flatMap((sink) => sink.families?.() ?? []),
+      ],
     });
+    const { collect } = collector;
     const producer = createProducer({ collect });
     const context: Omit<ExporterContext, 'log'> = {
       collect,
@@ -156,6 +188,7 @@ export async function createAgent({
       sources.set(unique(receiver.name, sources), running);
       running.setPrefixes?.(chain.prefixes());
     }
+    settle = collector.settle;
     signal.throwIfAborted();
     signal.addEventListener('abort', onAbort);
 
@@ -226,6 +259,19 @@ function sumByName(budgets: Counts['budgets']): Counts['budgets'] {
     sums.set(name, { name, used: sum.used + used, limit: sum.limit + limit });
   }
   return [...sums.values()];
+}
+
+/** Runs it after what is under way now, however often it is asked for until then. */
+function once(run: () => void): () => void {
+  let asked = false;
+  return () => {
+    if (asked) return;
+    asked = true;
+    setImmediate(() => {
+      asked = false;
+      run();
+    });
+  };
 }
 
 /** `ebpf`, `ebpf-2`: two of one kind are told apart. */

@@ -6,6 +6,7 @@ import type { Exporter } from '../exporters/exporter.js';
 import { prometheus } from '../exporters/prometheus.js';
 import { cgroup } from '../identity/cgroup.js';
 import { cgroupMount } from '../identity/cgroup-mount.js';
+import { kubernetes } from '../identity/kubernetes.js';
 import { local } from '../identity/local.js';
 import { staticTable } from '../identity/static.js';
 import { agentProcess } from '../metrics/self.js';
@@ -30,6 +31,8 @@ export async function agentOptions(
   const watched = watchedCgroup(config);
   const { identity, limits, instance, idleAfter } = config;
   const { identities, ...budgets } = limits;
+  const memory = run.ephemeral ? {} : { memory: cgroupsOf(instance) };
+  const cgroups = cgroup({ watched, ...identity.cgroup, ...memory });
   return {
     receivers: [ebpf({ cgroup: watched, instance, limits: budgets, idleAfter, ...run })],
     resolvers: [
@@ -39,12 +42,14 @@ export async function agentOptions(
       }),
       // Before the cgroup of a socket: who opened it may have done so for another.
       ...(identity.local ? [local({ watched })] : []),
-      cgroup({ watched, ...identity.cgroup, ...(run.ephemeral ? {} : { memory: cgroupsOf(instance) }) }),
+      ...(identity.kubernetes ? [kubernetes({ cgroups, watched, ...identity.kubernetes })] : []),
+      cgroups,
     ],
     exporters: await exportersOf(config),
     dialects: config.dialects,
     boundaries: config.boundaries,
     identities,
+    waitForNames: identity.wait,
     resource: { 'service.instance.id': `${hostname()}/${instance}`, ...config.resource },
     self: agentProcess,
     log,

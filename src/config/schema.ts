@@ -7,6 +7,7 @@
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
+import { SERVICE_NAME } from '../identity/kubernetes.js';
 import { boundaryProblem, DEFAULT_BOUNDARIES } from './boundaries.js';
 
 const MILLISECONDS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
@@ -75,6 +76,47 @@ const staticEntry = z
     error: 'either `address` or `cidr`',
   });
 
+const SERVICE_NAME_SOURCE = 'annotation, service, workload, or label: and the name of a label';
+
+const kubernetes = z.strictObject({
+  kubeconfig: path()
+    .exactOptional()
+    .describe(
+      'A kubeconfig file with a token or a client certificate. Default: the service account of the pod.',
+    ),
+  context: name('the name of a context')
+    .exactOptional()
+    .describe('A context of the kubeconfig file. Default: its current one.'),
+  node: name('the name of a node')
+    .exactOptional()
+    .describe(
+      "Name of this machine's Node object; in a pod set MESHTAP_IDENTITY__KUBERNETES__NODE from `spec.nodeName`. " +
+        'Default: the host name.',
+    ),
+  serviceName: z
+    .array(
+      z
+        .string({ error: SERVICE_NAME_SOURCE })
+        .regex(/^(annotation|service|workload|label:.+)$/, { error: SERVICE_NAME_SOURCE }),
+      { error: 'a list of sources' },
+    )
+    .default([...SERVICE_NAME])
+    .describe(
+      'Where the name of a pod comes from, the first that has one: `annotation` ' +
+        '(`resource.opentelemetry.io/service.name`), `service` (the Service that selects it), `label:NAME`, `workload`.',
+    ),
+  agents: z
+    .string({ error: 'a label and its value, NAME=VALUE' })
+    .regex(/^[^=]+=[^=]*$/, { error: 'a label and its value, NAME=VALUE' })
+    .default('app.kubernetes.io/name=meshtap')
+    .describe("The label of meshtap's own pods: what runs on their nodes counts as watched."),
+  details: z
+    .array(z.enum(['pod', 'address'], { error: 'pod or address' }), { error: 'a list' })
+    .default([])
+    .describe('Labels that tell the pods of a workload apart: many more series. Default: none.'),
+  remember: size('pods').default(4096).describe('How many removed pods of this node keep their names.'),
+});
+
 const identity = z.strictObject({
   static: z
     .array(staticEntry, { error: 'a list of entries' })
@@ -99,6 +141,12 @@ const identity = z.strictObject({
     .describe(
       'Look for the process that listens, where a cgroup does not tell: addresses of this machine, activated sockets.',
     ),
+  kubernetes: kubernetes
+    .exactOptional()
+    .describe('Names from the API server of a Kubernetes cluster; `{}` for all defaults. Default: none.'),
+  wait: duration()
+    .prefault('30s')
+    .describe('How long what an end counts is held back at most while its name may be told any moment.'),
 });
 
 const prometheus = z.strictObject({

@@ -41,6 +41,30 @@ export function nameOf(path: string): Pick<Identity, 'service' | 'workload'> {
   return { service: leaf, workload: leaf };
 }
 
+/** A pod as the kubelet names its cgroup, with either driver: systemd's unit names have no `-` within a part. */
+const POD =
+  /^(?:kubepods(?:-burstable|-besteffort)?-)?pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?(?::|$)/;
+
+/** The uid of the pod that a cgroup belongs to, the innermost; of a static pod the hash of its manifest. */
+export function podOfPath(path: string): string | undefined {
+  const found = path
+    .split('/')
+    .toReversed()
+    .map((part) => POD.exec(part)?.[1])
+    .find(Boolean);
+  return found?.replaceAll('_', '-');
+}
+
+/** The full id of the container that a cgroup belongs to, the innermost. */
+export function containerOfPath(path: string): string | undefined {
+  for (const part of path.split('/').toReversed())
+    for (const pattern of CONTAINER) {
+      const id = pattern.exec(part)?.[1];
+      if (id) return id;
+    }
+  return undefined;
+}
+
 function container(part: string) {
   for (const pattern of CONTAINER) {
     const id = pattern.exec(part)?.[1]?.slice(0, SHORT_ID);

@@ -17,10 +17,17 @@ export interface CgroupOptions {
  * Names ends by their cgroup: the systemd unit, the container's id, or the directory's own name. `start` rejects with
  * CGROUP_INVALID where no cgroup v2 hierarchy is mounted.
  */
-export function cgroup({ watched, remember = 16_384, memory }: CgroupOptions = {}): Resolver {
+export function cgroup({ watched, remember = 16_384, memory }: CgroupOptions = {}): CgroupResolver {
   let index: CgroupIndex | undefined;
   let past: CgroupMemory | undefined;
   let watchedPath = '/';
+
+  const pathOf = (id: bigint): string | undefined => {
+    const path = index?.pathOf(id) ?? past?.pathOf(id);
+    if (path !== undefined) past?.note(id, path);
+    return path;
+  };
+
   return {
     name: 'cgroup',
     async start() {
@@ -31,12 +38,11 @@ export function cgroup({ watched, remember = 16_384, memory }: CgroupOptions = {
     },
     resolve({ endpoint }) {
       if (endpoint.kind !== 'cgroup') return undefined;
-      const id = endpoint.cgroup;
-      const path = index?.pathOf(id) ?? past?.pathOf(id);
+      const path = pathOf(endpoint.cgroup);
       if (path === undefined) return undefined;
-      past?.note(id, path);
       return cgroupIdentity(path, isInside(path, watchedPath));
     },
+    pathOf,
     status() {
       if (!index) return 'not started';
       const { existing, gone, unwatched } = index.sizes;
@@ -48,6 +54,12 @@ export function cgroup({ watched, remember = 16_384, memory }: CgroupOptions = {
       index = undefined;
     },
   };
+}
+
+/** A resolver that others of its chain ask for the paths of cgroups. */
+export interface CgroupResolver extends Resolver {
+  /** From the mount point of the hierarchy, `/` first; of those that are gone too. */
+  pathOf(id: bigint): string | undefined;
 }
 
 /** The identity of what runs in a cgroup, by its path. */

@@ -8,6 +8,7 @@ import {
   type Prefix,
   type Question,
   type Resolver,
+  type ResolverHost,
   UNKNOWN,
   WORLD,
 } from './identity.js';
@@ -17,18 +18,27 @@ export interface ChainOptions {
   resolvers: readonly Resolver[];
   /** How many answers are kept. @default 65536 */
   limit?: number;
+  /** How long an end that may get a name any moment is held back at most, milliseconds. @default 30000 */
+  wait?: number;
+  /** What the resolvers may ask for. @default nothing */
+  host?: ResolverHost;
   /** For tests: milliseconds that only grow. @default performance.now */
   now?: () => number;
 }
 
 /** Everyone who can name an end, as one. */
 export interface Chain extends AsyncDisposable {
-  /** The first answer of the chain. Never throws, never waits. */
-  identify(question: Question): Identity;
+  /** The first answer of the chain; undefined while it may be told any moment. Never throws, never waits. */
+  identify(question: Question): Identity | undefined;
   /** What all resolvers want the kernel to fold, under ids of the chain's own. */
   prefixes(): readonly Prefix[];
   /** For `meshtap status`, by resolver. */
   status(): Readonly<Record<string, string>>;
+  /** How many ends are held back, and how old what resolvers know is, seconds, by resolver and kind. */
+  health(): {
+    readonly held: number;
+    readonly ages: readonly { readonly resolver: string; readonly kind: string; readonly age: number }[];
+  };
 }
 
 /** How long an answer counts before the resolvers are asked again, milliseconds. */
@@ -38,21 +48,30 @@ const FRESH_UNKNOWN = 1_000;
 /** How long a name outlives the last resolver that knew it; then the address may be another's. */
 const DEAD = 300_000;
 
+/** Ends that are held back at most. */
+const HELD = 4096;
+
 interface Answer {
   readonly identity: Identity;
   readonly askAgainAt: number;
   /** When some resolver last gave it. */
   readonly knownAt: number;
+  /** Who gave it, and at which of its revisions. */
+  readonly by: Resolver | undefined;
+  readonly revision: number | undefined;
+  /** It was waited for somebody better to answer, long enough. */
+  readonly gaveUp: boolean;
 }
 
 /** Starts the resolvers. If one rejects, those before it are closed and the error is passed on. */
 export async function startChain(
-  { resolvers, limit = 65_536, now = () => performance.now() }: ChainOptions,
+  { resolvers, limit = 65_536, wait = 30_000, host, now = () => performance.now() }: ChainOptions,
   signal: AbortSignal,
 ): Promise<Chain> {
   const started: Resolver[] = [];
   try {
     for (const resolver of resolvers) {
+      if (host) resolver.attach?.(host);
       await resolver.start(signal);
       started.push(resolver);
     }
@@ -64,11 +83,14 @@ export async function startChain(
   const answers = new BoundedMap<string, Answer>(limit);
   const folded = new FoldedPrefixes(resolvers);
 
-  const ask = (question: Question): Identity | undefined => {
+  const held = new Held(wait);
+
+  const ask = (question: Question): Reply => {
     const { endpoint } = question;
     if (endpoint.kind !== 'prefix') return firstAnswer(resolvers, question);
     const owner = folded.ownerOf(endpoint.id);
-    return owner?.resolver.resolve({ ...question, endpoint: { kind: 'prefix', id: owner.id } });
+    const identity = owner?.resolver.resolve({ ...question, endpoint: { kind: 'prefix', id: owner.id } });
+    return { identity, by: owner?.resolver, pending: false };
   };
 
   return {
@@ -78,11 +100,18 @@ export async function startChain(
       const key = keyOf(question);
       const before = answers.get(key);
       const time = now();
-      if (before && time < before.askAgainAt) return before.identity;
-      const found = ask(question);
-      const answer = found
-        ? { identity: found, askAgainAt: time + FRESH, knownAt: time }
-        : outlived(question.endpoint, before, time);
+      const fresh = before && time < before.askAgainAt && before.by?.revision?.() === before.revision;
+      if (fresh) return before.identity;
+      const { identity, by, pending } = ask(question);
+      // Nobody else ever gets the id of a cgroup: a good name need not be waited for again.
+      const keeps = pending && question.endpoint.kind === 'cgroup' && before?.by && !before.gaveUp;
+      if (keeps) return before.identity;
+      if (pending && !before?.gaveUp && held.hold(key, time)) return undefined;
+      held.release(key);
+      const found = { by, revision: by?.revision?.(), gaveUp: pending };
+      const answer = identity
+        ? { ...found, identity, askAgainAt: time + FRESH, knownAt: time }
+        : { ...found, ...outlived(question.endpoint, pending ? undefined : before, time) };
       answers.set(key, answer);
       return answer.identity;
     },
@@ -91,24 +120,79 @@ export async function startChain(
       ...Object.fromEntries(resolvers.map((resolver) => [resolver.name, resolver.status()])),
       chain: `${answers.size} of ${limit} names kept`,
     }),
+    health: () => ({
+      held: held.size(now()),
+      ages: resolvers.flatMap((resolver) =>
+        Object.entries(resolver.ages?.() ?? {}).map(([kind, age]) => ({
+          resolver: resolver.name,
+          kind,
+          age,
+        })),
+      ),
+    }),
     [Symbol.asyncDispose]: () => disposeAll(started),
   };
 }
 
-function firstAnswer(resolvers: readonly Resolver[], question: Question): Identity | undefined {
+interface Reply {
+  readonly identity: Identity | undefined;
+  readonly by: Resolver | undefined;
+  /** Somebody asked before the one who answered may know better any moment. */
+  readonly pending: boolean;
+}
+
+function firstAnswer(resolvers: readonly Resolver[], question: Question): Reply {
+  let pending = false;
   for (const resolver of resolvers) {
     const identity = resolver.resolve(question);
-    if (identity) return identity;
+    if (identity) return { identity, by: resolver, pending };
+    pending ||= resolver.pending?.(question) ?? false;
   }
-  return undefined;
+  return { identity: undefined, by: undefined, pending };
+}
+
+/** Ends that nobody can name yet, since when. */
+class Held {
+  readonly #wait: number;
+  readonly #since = new Map<string, number>();
+
+  constructor(wait: number) {
+    this.#wait = wait;
+  }
+
+  /** Whether there is more time and room to wait. */
+  hold(key: string, time: number): boolean {
+    const since = this.#since.get(key);
+    if (since !== undefined) return time - since < this.#wait;
+    if (this.size(time) >= HELD) return false;
+    this.#since.set(key, time);
+    return this.#wait > 0;
+  }
+
+  release(key: string): void {
+    this.#since.delete(key);
+  }
+
+  /** Those that nobody asked for again are not waited for. A Map keeps the order of insertion: the oldest come first. */
+  size(time: number): number {
+    for (const [key, since] of this.#since) {
+      if (time - since < this.#wait + FRESH) break;
+      this.#since.delete(key);
+    }
+    return this.#since.size;
+  }
 }
 
 /** Nobody knows the end, or nobody does any more. */
-function outlived(endpoint: Endpoint, before: Answer | undefined, time: number): Answer {
+function outlived(
+  endpoint: Endpoint,
+  before: Answer | undefined,
+  time: number,
+): Pick<Answer, 'identity' | 'askAgainAt' | 'knownAt'> {
   const askAgainAt = time + FRESH_UNKNOWN;
   // A cgroup's id is never given to another one, so its name may stay as long as there is room.
   const stays = before && (endpoint.kind === 'cgroup' || time - before.knownAt < DEAD);
-  if (stays) return { ...before, askAgainAt };
+  if (stays) return { identity: before.identity, knownAt: before.knownAt, askAgainAt };
   // The kernel gives a cgroup only for sockets that it watches itself.
   const identity = endpoint.kind === 'cgroup' ? UNKNOWN_WATCHED : UNKNOWN;
   return { identity, askAgainAt, knownAt: Number.NEGATIVE_INFINITY };

@@ -22,6 +22,8 @@ export interface Collector {
    * Calls made while a collection runs share the one that follows. Rejects if the sweep failed.
    */
   collect(): Promise<readonly MetricFamily[]>;
+  /** What was counted before this call keeps the names it has now. Rejects if the sweep failed. */
+  settle(): Promise<void>;
 }
 
 /** From counts to families: the middle of meshtap. */
@@ -32,12 +34,16 @@ export function createCollector({ sweep, identify, dialects, self = () => [] }: 
     ['success', 'failure'].map((outcome) => ({ outcome })),
   );
   const attribution = new Attribution();
+  // One after the other: what was counted first is told first.
+  const settled = shared(async () => {
+    const counts = await sweep();
+    return { counts, snapshot: attribution.settle(resolve(counts, identify)) };
+  });
   const run = async () => {
     const start = performance.now();
     const done = (outcome: string) => durations.observe((performance.now() - start) / 1000, { outcome });
     try {
-      const counts = await sweep();
-      const snapshot = attribution.settle(resolve(counts, identify));
+      const { counts, snapshot } = await settled();
       const families: MetricFamily[] = [];
       for (const dialect of dialects) {
         // Naming thousands of series takes milliseconds, and so does each dialect; others get their turn in between.
@@ -52,7 +58,7 @@ export function createCollector({ sweep, identify, dialects, self = () => [] }: 
       throw error;
     }
   };
-  return { collect: shared(run) };
+  return { collect: shared(run), settle: async () => void (await settled()) };
 }
 
 /**

@@ -42,26 +42,36 @@ export interface Snapshot {
   readonly connections: readonly Row<TcpCounts>[];
 }
 
-/** Says who both ends of a pair are. Never throws, never waits. */
-export type Identify = (pair: Pair) => { readonly source: Identity; readonly destination: Identity };
+/** Says who both ends of a pair are; undefined for one that may be told any moment. Never throws, never waits. */
+export type Identify = (pair: Pair) => {
+  readonly source: Identity | undefined;
+  readonly destination: Identity | undefined;
+};
 
-/** Joins every count of a sweep with the names its ends have now. Pure; asks once per pair. */
+/**
+ * Joins every count of a sweep with the names its ends have now. Pairs with an end that may be named any moment are
+ * left out: counts go on, and all of them will be there when it has its name. Asks once per pair.
+ */
 export function resolve(counts: Counts, identify: Identify): Snapshot {
-  const named = new Map<Pair, Ends>();
-  const endsOf = (pair: Pair): Ends => {
-    let ends = named.get(pair);
-    if (!ends) {
-      const { source, destination } = identify(pair);
-      ends = { pair, role: pair.role, source, destination, port: pair.port, overflow: pair.overflow };
-      named.set(pair, ends);
-    }
+  const named = new Map<Pair, Ends | undefined>();
+  const endsOf = (pair: Pair): Ends | undefined => {
+    if (named.has(pair)) return named.get(pair);
+    const { source, destination } = identify(pair);
+    const { role, port, overflow } = pair;
+    const ends = source && destination && { pair, role, source, destination, port, overflow };
+    named.set(pair, ends);
     return ends;
   };
+  const rows = <C extends HttpCounts | TcpCounts>(all: readonly C[]): Row<C>[] =>
+    all.flatMap((counts) => {
+      const ends = endsOf(counts.pair);
+      return ends ? [{ ends, counts }] : [];
+    });
   return {
     startedAt: counts.startedAt,
     at: counts.at,
     boundaries: counts.boundaries,
-    requests: counts.http.map((http) => ({ ends: endsOf(http.pair), counts: http })),
-    connections: counts.tcp.map((tcp) => ({ ends: endsOf(tcp.pair), counts: tcp })),
+    requests: rows(counts.http),
+    connections: rows(counts.tcp),
   };
 }

@@ -5,6 +5,7 @@
  */
 
 import { release } from 'node:os';
+import type { Chain } from '../identity/chain.js';
 import type { Counts } from '../receivers/counts.js';
 import type { MetricFamily, NumberPoint } from './family.js';
 import { labels, NumberPoints } from './points.js';
@@ -34,6 +35,26 @@ export function ledger({ startedAt, ledger, budgets }: Counts): MetricFamily[] {
     gauge('used', 'Entries used of a budget.'),
     gauge('limit', 'Entries a budget has.'),
   ];
+}
+
+/** How names come by: how old what is known is, and how many ends wait for theirs. */
+export function identityHealth({ held, ages }: ReturnType<Chain['health']>): MetricFamily[] {
+  const waiting: MetricFamily = {
+    type: 'gauge',
+    name: 'meshtap.identity.held',
+    description: 'Ends whose counts are held back because they may be told a name any moment.',
+    unit: '{end}',
+    points: [{ attributes: {}, value: held }],
+  };
+  if (ages.length === 0) return [waiting];
+  const age: MetricFamily = {
+    type: 'gauge',
+    name: 'meshtap.identity.age',
+    description: 'Time since a source of names last confirmed what is known of it.',
+    unit: 's',
+    points: ages.map(({ resolver, kind, age }) => ({ attributes: { resolver, kind }, value: age })),
+  };
+  return [waiting, age];
 }
 
 /** The process meshtap runs in. For the agent; an embedder's process is the embedder's to describe. */

@@ -56,7 +56,7 @@ test('the first answer wins', async () => {
     notebook('b', { '10.0.0.1': 'b' }),
     notebook('c', { '10.0.0.1': 'c' }),
   );
-  expect(chain.identify(address('10.0.0.1')).service).toBe('b');
+  expect(chain.identify(address('10.0.0.1'))?.service).toBe('b');
 });
 
 test('nobody knows: unknown', async () => {
@@ -88,9 +88,9 @@ describe('answers are kept', () => {
     chain.identify(address('10.0.0.1'));
     book.known['10.0.0.1'] = 'new';
     clock.time = 4_000;
-    expect(chain.identify(address('10.0.0.1')).service).toBe('old');
+    expect(chain.identify(address('10.0.0.1'))?.service).toBe('old');
     clock.time = 6_000;
-    expect(chain.identify(address('10.0.0.1')).service).toBe('new');
+    expect(chain.identify(address('10.0.0.1'))?.service).toBe('new');
     expect(book.log.filter((line) => line === 'a 10.0.0.1')).toHaveLength(2);
   });
 
@@ -100,9 +100,9 @@ describe('answers are kept', () => {
     chain.identify(address('10.0.0.1'));
     book.known['10.0.0.1'] = 'born';
     clock.time = 900;
-    expect(chain.identify(address('10.0.0.1')).service).toBe('unknown');
+    expect(chain.identify(address('10.0.0.1'))?.service).toBe('unknown');
     clock.time = 1_100;
-    expect(chain.identify(address('10.0.0.1')).service).toBe('born');
+    expect(chain.identify(address('10.0.0.1'))?.service).toBe('born');
   });
 
   test('the name of an address outlives its owner by minutes', async () => {
@@ -111,9 +111,9 @@ describe('answers are kept', () => {
     chain.identify(address('10.0.0.1'));
     delete book.known['10.0.0.1'];
     for (clock.time = 10_000; clock.time < 290_000; clock.time += 10_000)
-      expect(chain.identify(address('10.0.0.1')).service).toBe('dead');
+      expect(chain.identify(address('10.0.0.1'))?.service).toBe('dead');
     clock.time = 302_000;
-    expect(chain.identify(address('10.0.0.1')).service).toBe('unknown');
+    expect(chain.identify(address('10.0.0.1'))?.service).toBe('unknown');
   });
 
   test('the name of a cgroup for as long as there is room: its id is never another one', async () => {
@@ -122,7 +122,7 @@ describe('answers are kept', () => {
     chain.identify(cgroup(7n));
     delete book.known['7'];
     clock.time = 86_400_000;
-    expect(chain.identify(cgroup(7n)).service).toBe('job');
+    expect(chain.identify(cgroup(7n))?.service).toBe('job');
   });
 
   test('and they are bounded', async () => {
@@ -147,7 +147,7 @@ describe('prefixes of several resolvers', () => {
     const id = chain.prefixes().find((prefix) => prefix.cidr === cidr)?.id as number;
     return {
       id,
-      service: chain.identify({ endpoint: { kind: 'prefix', id }, role: 'server', port: 1 }).service,
+      service: chain.identify({ endpoint: { kind: 'prefix', id }, role: 'server', port: 1 })?.service,
     };
   };
 

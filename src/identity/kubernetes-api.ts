@@ -1,0 +1,130 @@
+import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http';
+import { Agent as HttpsAgent, request as requestHttps } from 'node:https';
+import { text } from 'node:stream/consumers';
+import type { Cluster } from './kubernetes-credentials.js';
+
+/** An answer of the API server that is not the one hoped for. */
+export class ApiError extends Error {
+  /** Of HTTP, or of the `Status` object in a watch. */
+  readonly status: number;
+  /** When it would like to be asked again, milliseconds; undefined if it does not say. */
+  readonly retryAfter: number | undefined;
+
+  constructor(status: number, message: string, retryAfter?: number) {
+    super(message);
+    this.name = 'ApiError';
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** One line of a watch (kubernetes.io, "Kubernetes API Concepts", efficient detection of changes). */
+export interface WatchEvent {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
+  readonly object: Record<string, unknown>;
+}
+
+export interface RequestOptions {
+  readonly signal: AbortSignal;
+  /** @default application/json */
+  readonly accept?: string;
+}
+
+/** The few requests that are made of an API server: read-only, over kept connections, with the token of the moment. */
+export class KubernetesApi implements Disposable {
+  readonly #cluster: Cluster;
+  readonly #silence: number;
+  readonly #agent: HttpAgent;
+
+  /** `silence`: how long a server may say nothing before a connection is given up, milliseconds. */
+  constructor(cluster: Cluster, silence: number) {
+    this.#cluster = cluster;
+    this.#silence = silence;
+    const options = { keepAlive: true, keepAliveMsecs: 15_000 };
+    this.#agent =
+      cluster.server.protocol === 'https:'
+        ? new HttpsAgent({ ...options, ...cluster.tls })
+        : new HttpAgent(options);
+  }
+
+  get server(): string {
+    return this.#cluster.server.href;
+  }
+
+  /** An object. Rejects with an ApiError or an error of the connection. */
+  async get<T>(path: string, options: RequestOptions): Promise<T> {
+    const response = await this.#request(path, options);
+    return JSON.parse(await text(response)) as T;
+  }
+
+  /** Events as they come, those that came together in one array. Ends when the server ends it. Throws as `get`. */
+  async *watch(path: string, options: RequestOptions): AsyncGenerator<WatchEvent[]> {
+    const response = await this.#request(path, options);
+    response.setEncoding('utf8');
+    try {
+      let rest = '';
+      for await (const chunk of response as AsyncIterable<string>) {
+        const lines = (rest + chunk).split('\n');
+        rest = lines.pop()!;
+        const events = lines.filter(Boolean).map((line) => JSON.parse(line) as WatchEvent);
+        if (events.length > 0) yield events;
+      }
+    } finally {
+      response.destroy();
+    }
+  }
+
+  /** Tries once more with the token as it is now, if the one it had was not accepted. */
+  async #request(path: string, options: RequestOptions): Promise<IncomingMessage> {
+    const first = await this.#send(path, options, this.#cluster.token());
+    const response = first.statusCode === 401 ? await this.#again(first, path, options) : first;
+    const { statusCode: status = 0, headers } = response;
+    if (status === 200) return response;
+    const body = await text(response);
+    const after = Number(headers['retry-after']);
+    throw new ApiError(status, `${status} ${messageOf(body)}`, after >= 0 ? after * 1000 : undefined);
+  }
+
+  async #again(refused: IncomingMessage, path: string, options: RequestOptions): Promise<IncomingMessage> {
+    refused.resume();
+    return this.#send(path, options, this.#cluster.token(true));
+  }
+
+  #send(
+    path: string,
+    { signal, accept = 'application/json' }: RequestOptions,
+    token: string | undefined,
+  ): Promise<IncomingMessage> {
+    const { server } = this.#cluster;
+    const url = new URL(server.pathname.replace(/\/$/, '') + path, server);
+    const headers = {
+      accept,
+      'user-agent': 'meshtap',
+      ...(token !== undefined && { authorization: `Bearer ${token}` }),
+    };
+    const send = url.protocol === 'https:' ? requestHttps : requestHttp;
+    return new Promise((resolve, reject) => {
+      const asked = send(url, { agent: this.#agent, headers, signal, timeout: this.#silence }, resolve);
+      asked.on('timeout', () => {
+        asked.destroy(new Error(`${server.host} has said nothing for ${this.#silence / 1000} s`));
+      });
+      asked.on('error', reject);
+      asked.end();
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#agent.destroy();
+  }
+}
+
+/** What a `Status` object says, or the beginning of whatever came instead. */
+function messageOf(body: string): string {
+  try {
+    const { message } = JSON.parse(body) as { message?: unknown };
+    if (typeof message === 'string') return message;
+  } catch {
+    // Something in between answered.
+  }
+  return body.slice(0, 200).trim();
+}
