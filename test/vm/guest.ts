@@ -21,7 +21,7 @@ export interface GuestOptions {
   command: readonly string[];
   /** @default this process's own; the guest sees the same files under the same paths, read-only. */
   cwd?: string;
-  /** Besides MESHTAP_VM=1 and MESHTAP_TIME_SCALE=10. */
+  /** Besides MESHTAP_VM=1, MESHTAP_TIME_SCALE=10 and MESHTAP_LOAD_SCALE=0.1. */
   env?: Record<string, string>;
   /** Seconds. @default 300 */
   timeout?: number;
@@ -109,7 +109,8 @@ async function writeStartFiles(
   { kernel, command, cwd, env = {}, results }: GuestOptions,
 ): Promise<void> {
   const settings = { modules: join(kernel.directory, 'lib/modules'), results: results ?? '' };
-  const variables = Object.entries({ MESHTAP_VM: '1', MESHTAP_TIME_SCALE: '10', ...env }).map(
+  const scales = { MESHTAP_TIME_SCALE: '10', MESHTAP_LOAD_SCALE: '0.1' };
+  const variables = Object.entries({ MESHTAP_VM: '1', ...scales, ...env }).map(
     ([name, value]) => `export ${name}=${quote(value)}`,
   );
   const script = [

@@ -17,6 +17,8 @@ type Features = Record<string, string>;
 export interface Found {
   outcomes: Outcome[];
   features?: Features;
+  /** How long each test file took. */
+  seconds?: Record<string, number>;
 }
 
 /** What `run.ts --json` writes. The three sums have the names that vitest's own JSON reporter gives them. */
@@ -37,6 +39,9 @@ export interface VitestReport {
     name: string;
     status: string;
     message: string;
+    /** Milliseconds. */
+    startTime: number;
+    endTime: number;
     assertionResults: {
       fullName: string;
       status: string;
@@ -48,9 +53,10 @@ export interface VitestReport {
 }
 
 /** A file that could not even be loaded has no tests, and is one failure. */
-export function fromVitest({ testResults }: VitestReport, root = process.cwd()): Outcome[] {
-  return testResults.flatMap((file) => {
-    const name = relative(root, file.name).replace(/\.test\.ts$/, '');
+export function fromVitest({ testResults }: VitestReport, root = process.cwd()): Found {
+  const nameOf = (path: string) => relative(root, path).replace(/\.test\.ts$/, '');
+  const outcomes = testResults.flatMap((file) => {
+    const name = nameOf(file.name);
     const outcomes = file.assertionResults.map(({ fullName, status, failureMessages, meta }): Outcome => {
       const result = status === 'passed' || status === 'failed' ? status : 'skipped';
       const detail = failureMessages[0] ?? meta?.skipped;
@@ -62,6 +68,10 @@ export function fromVitest({ testResults }: VitestReport, root = process.cwd()):
       ? [...outcomes, { test: name, result: 'failed' as const, detail: file.message }]
       : outcomes;
   });
+  const seconds = testResults.map(
+    ({ name, startTime, endTime }) => [nameOf(name), (endTime - startTime) / 1000] as const,
+  );
+  return { outcomes, seconds: Object.fromEntries(seconds) };
 }
 
 export function summarise(

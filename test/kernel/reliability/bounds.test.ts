@@ -7,9 +7,11 @@ import { meshtap } from '../../support/cli.js';
 import { type Page, Ratchet } from '../../support/exposition.js';
 import { report } from '../../support/figures.js';
 import { askKeys, serveKeys } from '../../support/keys.js';
+import { many } from '../../support/scale.js';
 import { Scope } from '../../support/scope.js';
 
 const PORTS = 20;
+const KEYS = many(100_000);
 const ROLES = ['client', 'server'] as const;
 /** Indices that are the overflow series of both sides. */
 const OVERFLOW = 2;
@@ -40,7 +42,7 @@ const start = (idleAfter: string) =>
 const isOverflow = { otel_metric_overflow: 'true' };
 const isNamed = { otel_metric_overflow: undefined };
 
-test('100,000 different series in a budget of 64: all are counted', PATIENTLY, async (context) => {
+test(`${KEYS} different series in a budget of 64: all are counted`, PATIENTLY, async (context) => {
   const agent = await start('1h');
   const ratchet = new Ratchet();
   // Known before the flood, these keep a series of their own.
@@ -49,7 +51,7 @@ test('100,000 different series in a budget of 64: all are counted', PATIENTLY, a
   expect(ratchet.check(await agent.scrape())).toEqual([]);
 
   let flooding = true;
-  const flood = ask({ from: 1, to: 100_000 }).finally(() => {
+  const flood = ask({ from: 1, to: KEYS }).finally(() => {
     flooding = false;
   });
   while (flooding) {
@@ -60,7 +62,7 @@ test('100,000 different series in a budget of 64: all are counted', PATIENTLY, a
   }
   sent += await flood;
   sent += await ask(first);
-  expect(sent).toBe(100_099);
+  expect(sent).toBe(KEYS + 99);
 
   const page = await agent.scrape();
   expect(ratchet.check(page)).toEqual([]);

@@ -8,10 +8,13 @@ import { report } from '../../support/figures.js';
 import { sendFromCgroups, serveKeys } from '../../support/keys.js';
 import { ab } from '../../support/load.js';
 import { Nginx } from '../../support/nginx.js';
+import { many } from '../../support/scale.js';
 import { Scope } from '../../support/scope.js';
 
 const ROLES = ['client', 'server'] as const;
 const MEGABYTE = 2 ** 20;
+const CONNECTIONS = many(5000);
+const CGROUPS = many(1000);
 
 let scope: Scope;
 const instance = `churn-${process.pid}`;
@@ -63,22 +66,22 @@ async function untilIdle(agent: AgentProcess, ratchet: Ratchet) {
   }
 }
 
-test('20,000 short connections: nothing grows', PATIENTLY, async (context) => {
+test(`${4 * CONNECTIONS} short connections: nothing grows`, PATIENTLY, async (context) => {
   const nginx = await Nginx.start(scope);
   const agent = await start();
   const ratchet = new Ratchet();
   const load = (requests: number) =>
     ab(scope, { urls: [nginx.url('/ok')], requests, connections: 32, keepAlive: false });
-  await load(2000);
+  await load(many(2000));
   const before = { page: await untilIdle(agent, ratchet), held: held(agent) };
   let sent = 0;
   for (let i = 0; i < 4; i++) {
-    const { ok } = await load(5000);
+    const { ok } = await load(CONNECTIONS);
     sent += ok;
     expect(ratchet.check(await agent.scrape())).toEqual([]);
   }
-  expect(sent).toBe(20_000);
-  expect(nginx.takeLog()).toEqual({ 'GET 200': 22_000 });
+  expect(sent).toBe(4 * CONNECTIONS);
+  expect(nginx.takeLog()).toEqual({ 'GET 200': sent + many(2000) });
   const after = { page: await untilIdle(agent, ratchet), held: held(agent) };
   nginx.removeFiles();
 
@@ -98,7 +101,7 @@ test('20,000 short connections: nothing grows', PATIENTLY, async (context) => {
   expect(after.held.memory).toBeLessThan(before.held.memory + 16 * MEGABYTE);
 });
 
-test('a thousand short-lived cgroups: each has its name, and nothing stays', PATIENTLY, async (context) => {
+test(`${CGROUPS} short-lived cgroups: each has its name, and nothing stays`, PATIENTLY, async (context) => {
   const port = (await serveKeys(scope)).ports[0]!;
   const agent = await start();
   const ratchet = new Ratchet();
@@ -107,10 +110,10 @@ test('a thousand short-lived cgroups: each has its name, and nothing stays', PAT
     const jobs = Array.from({ length: cgroups }, (_, i) => ({ name: `${name}-${i}`, requests: [GET] }));
     return sendFromCgroups(scope, port, jobs, 'removed at once', async (right) => right);
   };
-  await live('first', 100);
+  await live('first', many(100));
   const first = await untilIdle(agent, ratchet);
   const before = held(agent);
-  const sent = await live('short', 1000);
+  const sent = await live('short', CGROUPS);
   const page = await untilIdle(agent, ratchet);
   const after = held(agent);
 

@@ -2,9 +2,10 @@ import { describe, expect, onTestFinished } from 'vitest';
 import { ab, type Classes, h2load, wrk } from '../../support/load.js';
 import { ADDRESSES, Namespaces } from '../../support/netns.js';
 import { Nginx } from '../../support/nginx.js';
+import { many } from '../../support/scale.js';
 import { test } from '../../support/traffic.js';
 
-const REQUESTS = 20_000;
+const REQUESTS = many(20_000);
 const PATHS = ['/ok', '/missing', '/busy'];
 
 function outcomes(report: Classes) {

@@ -8,13 +8,15 @@ const assertion = (fullName: string, status: string, failureMessages: string[] =
 });
 
 test('takes every test of a vitest report, and a file that did not load as one failure', () => {
-  const outcomes = fromVitest(
+  const { outcomes, seconds } = fromVitest(
     {
       testResults: [
         {
           name: '/project/test/kernel/counts.test.ts',
           status: 'failed',
           message: '',
+          startTime: 5000,
+          endTime: 7500,
           assertionResults: [
             assertion('counts all', 'passed'),
             assertion('counts once', 'failed', ['expected 1']),
@@ -25,6 +27,8 @@ test('takes every test of a vitest report, and a file that did not load as one f
           name: '/project/test/kernel/gone.test.ts',
           status: 'failed',
           message: 'no module',
+          startTime: 8000,
+          endTime: 8000,
           assertionResults: [],
         },
       ],
@@ -37,6 +41,7 @@ test('takes every test of a vitest report, and a file that did not load as one f
     { test: 'test/kernel/counts: counts later', result: 'skipped' },
     { test: 'test/kernel/gone', result: 'failed', detail: 'no module' },
   ]);
+  expect(seconds).toEqual({ 'test/kernel/counts': 2.5, 'test/kernel/gone': 0 });
 });
 
 test('prints tests down and kernels across, and leaves out what did not run', () => {
