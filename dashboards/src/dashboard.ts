@@ -8,12 +8,8 @@ import {
   RowBuilder,
   type VariableModel,
 } from '@grafana/grafana-foundation-sdk/dashboard';
+import type { Builder } from './panels.js';
 import { datasource } from './variables.js';
-
-/** What the SDK's builders have in common. */
-interface Builder<T> {
-  build(): T;
-}
 
 export interface Section {
   /** None for the panels at the top. */
@@ -58,5 +54,15 @@ export function dashboard({ name, title, description, variables, sections }: Das
   }
   const built = builder.build();
   const panels = (built.panels ?? []).map((panel, i) => ({ ...panel, id: i + 1 }));
-  return { ...built, schemaVersion: SCHEMA, panels } as Dashboard;
+  return {
+    ...built,
+    schemaVersion: SCHEMA,
+    panels,
+    templating: { list: plain(built.templating.list) },
+  } as Dashboard;
+}
+
+/** The builders give every variable what only interval variables have. */
+function plain(variables: readonly VariableModel[] = []) {
+  return variables.map(({ auto, auto_min, auto_count, ...variable }) => variable);
 }

@@ -12,6 +12,7 @@ import {
   type DynamicConfigValue,
   FieldColorBuilder,
   FieldColorModeId,
+  type Panel,
   ThresholdsConfigBuilder,
   ThresholdsMode,
   type ValueMapping,
@@ -23,6 +24,11 @@ import * as stats from '@grafana/grafana-foundation-sdk/stat';
 import * as tables from '@grafana/grafana-foundation-sdk/table';
 import * as timeseries from '@grafana/grafana-foundation-sdk/timeseries';
 import { DATASOURCE } from './variables.js';
+
+/** What the SDK's builders have in common. */
+export interface Builder<T> {
+  build(): T;
+}
 
 export interface Query {
   readonly expr: string;
@@ -195,7 +201,7 @@ export interface TableOptions extends Omit<PanelOptions, 'links' | 'thresholds' 
 }
 
 /** The present, one row for each set of labels; several queries are joined by their labels. */
-export function table(options: TableOptions): tables.PanelBuilder {
+export function table(options: TableOptions): Builder<Panel> {
   const { title, description, queries, width, height = 10, columns, sortBy } = options;
   const panel = new tables.PanelBuilder()
     .title(title)
@@ -221,7 +227,13 @@ export function table(options: TableOptions): tables.PanelBuilder {
       },
     ]);
   for (const column of columns) panel.overrideByName(column.title, columnProperties(column));
-  return panel;
+  return { build: () => withoutFooter(panel.build()) };
+}
+
+/** The builder gives every table one, which Grafana no longer knows. */
+function withoutFooter(panel: Panel): Panel {
+  const { footer, ...options } = panel.options as Record<string, unknown>;
+  return { ...panel, options };
 }
 
 function columnProperties(column: Column): DynamicConfigValue[] {

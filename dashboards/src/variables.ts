@@ -36,7 +36,6 @@ function choice({ name, label, description, values, all = false }: Choice): Quer
     .description(description)
     .datasource(DATASOURCE)
     .query({ query: values, refId: name })
-    .definition(values)
     .refresh(VariableRefresh.OnTimeRangeChanged)
     .sort(VariableSort.AlphabeticalCaseInsensitiveAsc)
     .includeAll(all)

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { VERSION } from '../metrics/version.js';
 import { checkConfiguration } from './config.js';
 import { report } from './failure.js';
@@ -47,6 +47,20 @@ program
   .action(async (options) => {
     const { status } = await import('./status.js');
     await status(options);
+  });
+
+program
+  .command('dashboards')
+  .description('write Grafana dashboards and Prometheus rules')
+  .addOption(
+    new Option('--dialect <name>', 'the names that your agents export')
+      .choices(['otel', 'hubble', 'istio'])
+      .default('otel'),
+  )
+  .option('--out <directory>', 'where to write them', 'meshtap-dashboards')
+  .action(async (options) => {
+    const { dashboards } = await import('./dashboards.js');
+    dashboards(options);
   });
 
 program
