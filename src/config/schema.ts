@@ -90,8 +90,8 @@ const kubernetes = z.strictObject({
   node: name('the name of a node')
     .exactOptional()
     .describe(
-      "Name of this machine's Node object; in a pod set MESHTAP_IDENTITY__KUBERNETES__NODE from `spec.nodeName`. " +
-        'Default: the host name.',
+      "Name of this machine's Node object. Default: the variable NODE_NAME, which a pod has from `spec.nodeName`, " +
+        'or the host name.',
     ),
   serviceName: z
     .array(

@@ -22,7 +22,7 @@ export interface ClusterOptions {
   /** The label that pods of meshtap have, and its value. */
   agents: readonly [string, string];
   /** Whether those watch whole machines and not only pods. */
-  watchesHosts: boolean;
+  watchesHosts(): boolean;
   /** How many removed pods of this node keep their names. */
   remember: number;
   /** Waited for before an address passes from one to another. */
@@ -140,7 +140,7 @@ export class ClusterState {
       const pod = this.#pods.find(`${name} ${port}`);
       if (pod) return this.#found(pod);
     }
-    const watched = this.#options.watchesHosts && this.#watched(name);
+    const watched = this.#options.watchesHosts() && this.#watched(name);
     return { identity: watched ? WATCHED_NODE : NODE };
   }
 

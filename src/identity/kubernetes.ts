@@ -40,7 +40,7 @@ export interface KubernetesOptions {
   kubeconfig?: string;
   /** A context of that file. @default its current one */
   context?: string;
-  /** Name of the Node object of this machine. @default the host's name */
+  /** Name of the Node object of this machine. @default the variable NODE_NAME, or the host's name */
   node?: string;
   /**
    * Where the name of a pod's service comes from, the first that has one: `annotation`
@@ -80,11 +80,11 @@ const TUNING: KubernetesTuning = {
 /**
  * Names ends by what the API server of a Kubernetes cluster tells: pods of this machine by their cgroups, all others by
  * their addresses, services by the addresses that are dialled. It lists pods, services, endpoint slices, nodes, replica
- * sets and jobs once and follows their changes (`get`, `list`, `watch`; deploy/kubernetes.yaml has the role). While
- * the server can not be reached it goes on with what it has, and `status` says how old that is.
+ * sets and jobs once and follows their changes (deploy/kubernetes/meshtap.yaml has the role it needs). While the server
+ * can not be reached it goes on with what it has, and `status` says how old that is.
  *
- * In a pod with a service account nothing has to be configured but `cgroups`, and `node`, unless the host's name is the
- * node's: `MESHTAP_IDENTITY__KUBERNETES__NODE` from `spec.nodeName`. Elsewhere name a `kubeconfig`.
+ * In a pod with a service account nothing has to be configured but the variable NODE_NAME (from `spec.nodeName`); in a
+ * configuration file that is `identity: { kubernetes: {} }`. Elsewhere name a `kubeconfig`.
  *
  * `start` waits ten seconds at most for the first answers, and rejects with IDENTITY_FAILED only if there are no
  * credentials.
@@ -97,7 +97,7 @@ export function kubernetes({
   cgroups,
   kubeconfig,
   context,
-  node = hostname(),
+  node = process.env.NODE_NAME ?? hostname(),
   serviceName = SERVICE_NAME,
   agents = 'app.kubernetes.io/name=meshtap',
   watched,
@@ -111,13 +111,14 @@ export function kubernetes({
   let running: Promise<unknown> = Promise.resolve();
   let reflectors: Reflector<unknown>[] = [];
   let server = '';
+  let wholeMachine = true;
 
   const [label = '', value = ''] = agents.split('=');
   const state = new ClusterState({
     node,
     serviceName,
     agents: [label, value],
-    watchesHosts: watched === undefined || placeOf(watched).path === '/',
+    watchesHosts: () => wholeMachine,
     remember,
     settle: async () => host?.settle(),
     prefixesChanged: () => host?.prefixesChanged(),
@@ -142,6 +143,7 @@ export function kubernetes({
       host = given;
     },
     async start(signal) {
+      wholeMachine = watched === undefined || placeOf(watched).path === '/';
       const cluster: Cluster = kubeconfig === undefined ? inCluster() : fromKubeconfig(kubeconfig, context);
       const api = new KubernetesApi(cluster, options.silence);
       server = api.server;
