@@ -5,6 +5,8 @@
 
 #include "lib/ending.h"
 
+#define ROOT_CGROUP 1 /* whoever has no cgroup of its own: its address says more */
+
 /* Sees the connection for the first time in a packet: its addresses, and the cgroup of this end. */
 __attribute__((noinline)) int meet(struct __sk_buff *skb, __u32 direction)
 {
@@ -79,6 +81,7 @@ __attribute__((noinline)) int find_peer(struct __sk_buff *skb)
 {
 	struct connection *c = connection_of(skb->sk);
 	struct bpf_sock *other;
+	__u64 cgroup = 0;
 
 	if (!c)
 		return 0;
@@ -87,8 +90,10 @@ __attribute__((noinline)) int find_peer(struct __sk_buff *skb)
 		return 0;
 	/* a listener of that port is none of a connection that was open before */
 	if (!c->joined || other->state != BPF_TCP_LISTEN)
-		c->peer_cgroup = bpf_sk_cgroup_id(other);
+		cgroup = bpf_sk_cgroup_id(other);
 	bpf_sk_release(other);
+	if (cgroup != ROOT_CGROUP)
+		c->peer_cgroup = cgroup;
 	return 1;
 }
 

@@ -43,7 +43,7 @@ static __always_inline int read_segment(struct __sk_buff *skb, struct segment *s
 			return 0;
 		offset = ip->ihl * 4 & 60;
 		tcp = data + offset;
-		if ((void *)(tcp + 1) > end)
+		if (offset < sizeof(*ip) || (void *)(tcp + 1) > end)
 			return 0;
 		seg->ipv6 = 0;
 		return take_tcp(skb, tcp, offset, seg);

@@ -655,6 +655,8 @@ static __always_inline int http1_step(struct connection *c, struct stream *s, __
 			return result;
 	}
 	if (s->phase == LINE) {
+		if (s->at >= s->end)
+			return WAIT;
 		result = scan_line(c, s, direction);
 		if (result != AGAIN)
 			return result;
