@@ -57,11 +57,15 @@ export class KubernetesApi implements Disposable {
     return JSON.parse(await text(response)) as T;
   }
 
-  /** Events as they come, those that came together in one array. Ends when the server ends it. Throws as `get`. */
+  /**
+   * Events as they come, those that came together in one array; first an empty one, when the server has agreed. Ends
+   * when the server ends it. Throws as `get`.
+   */
   async *watch(path: string, options: RequestOptions): AsyncGenerator<WatchEvent[]> {
     const response = await this.#request(path, options);
     response.setEncoding('utf8');
     try {
+      yield [];
       let rest = '';
       for await (const chunk of response as AsyncIterable<string>) {
         const lines = (rest + chunk).split('\n');
@@ -92,9 +96,10 @@ export class KubernetesApi implements Disposable {
 
   #send(
     path: string,
-    { signal, accept = 'application/json' }: RequestOptions,
+    options: RequestOptions,
     token: string | undefined,
   ): Promise<IncomingMessage> {
+    const { signal, accept = 'application/json' } = options;
     const { server } = this.#cluster;
     const url = new URL(server.pathname.replace(/\/$/, '') + path, server);
     const headers = {
@@ -108,7 +113,11 @@ export class KubernetesApi implements Disposable {
       asked.on('timeout', () => {
         asked.destroy(new Error(`${server.host} has said nothing for ${this.#silence / 1000} s`));
       });
-      asked.on('error', reject);
+      asked.on('error', (error: NodeJS.ErrnoException) => {
+        // The server closed a kept connection just when it was taken for this.
+        if (asked.reusedSocket && error.code === 'ECONNRESET') resolve(this.#send(path, options, token));
+        else reject(error);
+      });
       asked.end();
     });
   }

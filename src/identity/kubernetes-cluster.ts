@@ -358,7 +358,10 @@ export class ClusterState {
     };
     const take = async (changes: readonly Change<S>[]) => {
       if (changes.some((change) => table.displaces(change))) await this.#options.settle();
-      for (const change of changes) changed?.(change, table.change(change));
+      for (const change of changes) {
+        const before = table.change(change);
+        changed?.(change, before);
+      }
       if (changes.length > 0) this.#revision++;
     };
     return {

@@ -148,10 +148,11 @@ export class Reflector<T> {
     for await (const events of this.#api.watch(url, this.#request('PartialObjectMetadata', signal))) {
       this.#heard();
       await this.#take(events);
-      this.#failures = 0;
+      if (events.length > 0) this.#failures = 0;
     }
     // A server that ends each watch at once is not to be asked again at once.
     if (performance.now() - begun < 1000) throw new Error('the server ended the watch at once');
+    this.#failures = 0;
   }
 
   async #take(events: readonly WatchEvent[]): Promise<void> {

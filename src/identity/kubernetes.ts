@@ -63,7 +63,7 @@ export interface KubernetesOptions {
 
 /** Times in milliseconds, if not said otherwise. */
 export interface KubernetesTuning extends ReflectorOptions {
-  /** How long the server may say nothing. It says something at least once a minute. */
+  /** How long the server may say nothing. A watch of what never changes is quiet until it ends. */
   silence: number;
   /** How long `start` waits for the first lists. */
   startWithin: number;
@@ -71,9 +71,9 @@ export interface KubernetesTuning extends ReflectorOptions {
 
 const TUNING: KubernetesTuning = {
   pageSize: 500,
-  watchSeconds: 240,
+  watchSeconds: 150,
   backoff: { first: 500, longest: 30_000 },
-  silence: 150_000,
+  silence: 330_000,
   startWithin: 10_000,
 };
 
