@@ -48,7 +48,7 @@ compile() {
   cd kubernetes-*/
   mkdir -p .go/src/k8s.io
   ln -sfn ../../.. .go/src/k8s.io/kubernetes
-  export GOPATH=$PWD/.go GOCACHE=$build/go-cache CGO_ENABLED=0 PATH=/usr/lib/go/bin:$PATH
+  export GOPATH=$PWD/.go CGO_ENABLED=0 PATH=/usr/lib/go/bin:$PATH
   make WHAT="${components[*]/#/cmd/}" >>"$log" 2>&1 || fail "the build failed, see the end of $log"
   mkdir -p "$cache/bin"
   local component

@@ -14,7 +14,7 @@ import { Cluster } from './node/cluster.js';
 import { binary } from './node/components.js';
 
 const root = join(import.meta.dirname, '../..');
-/** The name that deploy/kubernetes/meshtap.yaml has. */
+/** The name that deploy/kubernetes.yaml has. */
 const AGENT_IMAGE = 'registry.example.com/meshtap:0.1.0';
 
 const args = process.argv.slice(2);

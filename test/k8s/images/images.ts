@@ -34,37 +34,40 @@ export function saveBookinfo(archive: string): void {
   ]);
 }
 
-/** The agent as deploy/Containerfile makes it: Node, libbpf, and the package as it would be published. */
+/** The agent as deploy/Containerfile makes it: Node, libbpf, the package as it would be published, what it depends on. */
 export function saveAgent(archive: string, name: string): void {
   const work = mkdtempSync(join(tmpdir(), 'meshtap-package-'));
   try {
     using base = new Layer();
     using agent = new Layer();
-    base.addPrograms(process.execPath, ...['sh', 'sleep', 'cat', 'env'].map(which));
-    const [libbpf] = libraries('libbpf.so.1');
-    base.addPrograms(libbpf!);
+    base.addPrograms(process.execPath, library('libbpf.so.1'));
     npm('pack', '--silent', '--pack-destination', work);
-    const [tarball] = readdirSync(work);
-    npm('install', '--silent', '--prefer-offline', '--prefix', join(work, 'install'), join(work, tarball!));
-    agent.copy(join(work, 'install/node_modules'), '/opt/meshtap/node_modules');
-    const main = '/opt/meshtap/node_modules/meshtap/dist/cli/main.js';
-    saveImages(archive, [{ names: [name], layers: [base, agent], entrypoint: [process.execPath, main] }]);
+    execFileSync('tar', ['-C', work, '-xzf', join(work, readdirSync(work)[0]!)]);
+    const modules = '/opt/meshtap/node_modules';
+    agent.copy(join(work, 'package'), join(modules, 'meshtap'));
+    for (const path of npm('ls', '--omit=dev', '--all', '--parseable').split('\n')) {
+      const [, dependency, nested] = path.split('/node_modules/');
+      if (dependency && !nested) agent.copy(path, join(modules, dependency));
+    }
+    const entrypoint = [process.execPath, join(modules, 'meshtap/dist/cli/main.js')];
+    saveImages(archive, [{ names: [name], layers: [base, agent], entrypoint }]);
   } finally {
     rmSync(work, { recursive: true });
   }
 }
 
-function npm(...args: string[]): void {
-  execFileSync('npm', args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] });
+function npm(...args: string[]): string {
+  return execFileSync('npm', args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
 }
 
 function which(program: string): string {
   return execFileSync('sh', ['-c', 'command -v "$0"', program], { encoding: 'utf8' }).trim();
 }
 
-function libraries(name: string): string[] {
+/** Where the dynamic linker finds a library. */
+function library(name: string): string {
   const cache = execFileSync('ldconfig', ['-p'], { encoding: 'utf8' });
-  return [...cache.matchAll(/^\t(\S+) \(libc6,x86-64.*=> (\S+)$/gm)].flatMap(([, soname, path]) =>
-    soname === name ? [path!] : [],
-  );
+  const line = cache.split('\n').find((line) => line.startsWith(`\t${name} (libc6,x86-64)`));
+  if (!line) throw new Error(`no ${name} on this machine`);
+  return line.slice(line.indexOf(' => ') + 4);
 }

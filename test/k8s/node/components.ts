@@ -13,6 +13,7 @@ import { DOMAIN } from './dns.js';
 import type { Node } from './node.js';
 
 export const NODE_NAME = 'meshtap-node';
+/** The first of the cluster's networks of this size, which the only node gets. */
 export const POD_NETWORK = '10.244.0.0/24';
 export const SERVICE_NETWORK = '10.96.0.0/16';
 /** What every pod of the tests is made of, and the sandboxes that hold their namespaces. */
@@ -75,6 +76,7 @@ export const apiServer = ({ state, address }: Node) => [
   `--service-account-signing-key-file=${state}/accounts.key`,
   `--service-account-key-file=${state}/accounts.key`,
   `--service-cluster-ip-range=${SERVICE_NETWORK}`,
+  '--kubelet-preferred-address-types=InternalIP',
   '--allow-privileged',
   '--profiling=false',
 ];
@@ -84,6 +86,8 @@ export const controllerManager = ({ state }: Node) => [
   `--kubeconfig=${state}/kubeconfig`,
   `--service-account-private-key-file=${state}/accounts.key`,
   `--root-ca-file=${state}/tls.crt`,
+  '--allocate-node-cidrs',
+  '--cluster-cidr=10.244.0.0/16',
   '--leader-elect=false',
 ];
 

@@ -41,7 +41,7 @@ export class Layer implements Disposable {
   /** Copies a file or directory of this machine; symbolic links become what they point to. */
   copy(from: string, to: string): this {
     const target = this.#make(to);
-    cpSync(from === to ? realpathSync(from) : from, target, { recursive: true });
+    cpSync(realpathSync(from), target, { recursive: true });
     return this;
   }
 

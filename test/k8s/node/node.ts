@@ -81,19 +81,15 @@ export class Node implements AsyncDisposable {
     return execFileSync(...this.command(command), { encoding: 'utf8', maxBuffer: 2 ** 26 });
   }
 
-  /** Starts a program that stays; what it writes goes to `NAME.log`. */
+  /** Starts a program that stays, and again if it is killed; what it writes goes to `NAME.log`. */
   start(name: string, command: readonly string[]): void {
     const log = openSync(this.logOf(name), 'a');
     const child = spawn(...this.command(command), { stdio: ['ignore', log, log] });
     closeSync(log);
     this.#started.set(name, child);
-  }
-
-  /** Ends a program at once. */
-  async kill(name: string): Promise<void> {
-    const child = this.#started.get(name);
-    if (child) await ended(child);
-    this.#started.delete(name);
+    child.once('exit', (_, signal) => {
+      if (signal && this.#init.exitCode === null && this.#init.signalCode === null) this.start(name, command);
+    });
   }
 
   logOf(name: string): string {

@@ -1,0 +1,202 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, expect, test } from 'vitest';
+import type { Page, Wanted } from '../support/exposition.js';
+import { facts, installAgent, list, Namespace, scrape, tally, until } from './support.js';
+
+beforeAll(installAgent, 240_000);
+
+const timeout = 600_000;
+const WEB = 'docker.io/istio/examples-bookinfo-ratings-v1:1.17.0';
+
+/** A pod that answers `/ratings/…` at port 9080 and writes a line for each request. */
+const server = (name: string, more: { labels?: object; spec?: object } = {}) => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name, labels: { app: name, ...more.labels } },
+  spec: { terminationGracePeriodSeconds: 1, containers: [{ name: 'web', image: WEB }], ...more.spec },
+});
+
+/** A pod that runs a script and ends. */
+const script = (name: string, command: string, more: object = {}) => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name, labels: { app: name } },
+  spec: {
+    restartPolicy: 'Never',
+    terminationGracePeriodSeconds: 1,
+    containers: [{ name: 'script', image: 'localhost/tools:1', command: ['sh', '-c', command] }],
+    ...more,
+  },
+});
+
+const service = (name: string, app: string, more: object = {}) => ({
+  apiVersion: 'v1',
+  kind: 'Service',
+  metadata: { name },
+  spec: { selector: { app }, ports: [{ port: 9080 }], ...more },
+});
+
+/** How often it asked, by the names on either end, as one side counted; other namespaces' left out. */
+function exchanges(page: Page, role: 'client' | 'server', namespace: string): Record<string, number> {
+  const wanted: Wanted[] = [{ destination_namespace: namespace }, { source_namespace: namespace }];
+  const samples = new Set(
+    wanted.flatMap((labels) => page.of(`http_${role}_request_duration_seconds_count`, labels)),
+  );
+  const counts: Record<string, number> = {};
+  for (const { labels, value } of samples) {
+    const pair = `${labels.source_service} -> ${labels.destination_service}`;
+    counts[pair] = (counts[pair] ?? 0) + value;
+  }
+  return counts;
+}
+
+const ended = (namespace: Namespace, name: string) =>
+  until(`the end of ${name}`, async () => {
+    const [pod] = await list('pods', '-n', namespace.name, '-l', `app=${name}`);
+    return pod?.status.phase === 'Succeeded';
+  });
+
+const running = (namespace: Namespace, name: string) =>
+  namespace.kubectl('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=120s');
+
+test('the first request of a new pod has its name, though it is gone a moment later', {
+  timeout,
+}, async () => {
+  await using space = await Namespace.make('first-request');
+  await space.create(server('web'), service('web', 'web'));
+  await running(space, 'web');
+  for (let index = 0; index < 5; index++) {
+    await space.create(script(`caller-${index}`, 'curl -sf http://web:9080/ratings/1'));
+    await ended(space, `caller-${index}`);
+    await space.kubectl('delete', 'pod', `caller-${index}`);
+  }
+  const expected = Object.fromEntries(Array.from({ length: 5 }, (_, index) => [`caller-${index} -> web`, 1]));
+  await until('all are named', async () => {
+    const page = await scrape();
+    return Object.keys(exchanges(page, 'server', 'first-request')).length === 5;
+  });
+  const page = await scrape();
+  expect(exchanges(page, 'server', 'first-request')).toEqual(expected);
+  expect(exchanges(page, 'client', 'first-request')).toEqual(expected);
+});
+
+test('a rolling update changes no name', { timeout }, async () => {
+  await using space = await Namespace.make('rolling');
+  await space.manifest('bookinfo.yaml');
+  await space.manifest('load.yaml');
+  const ask = async (count: number) => {
+    const url = 'http://details:9080/details/[1-' + count + ']';
+    const codes = await space.exec(
+      'deploy/load',
+      'curl',
+      '-s',
+      '-o',
+      '/dev/null',
+      '-w',
+      '%{http_code}\\n',
+      url,
+    );
+    return tally(codes.split('\n').filter(Boolean))['200'] ?? 0;
+  };
+  const before = await ask(20);
+  const { metadata } = await space.pod('details');
+  await space.kubectl('set', 'env', 'deployment/details-v1', 'GENERATION=2');
+  await space.kubectl('rollout', 'status', 'deployment/details-v1', '--timeout=180s');
+  await until('the old pod is gone', async () => (await space.pod('details')).metadata.uid !== metadata.uid);
+  const after = await ask(20);
+  expect([before, after]).toEqual([20, 20]);
+  const page = await scrape();
+  for (const role of ['client', 'server'] as const) {
+    const samples = page.of(`http_${role}_request_duration_seconds_count`, {
+      destination_namespace: 'rolling',
+      destination_service: 'details',
+    });
+    expect(
+      tally(samples.map(({ labels }) => `${labels.source_workload} -> ${labels.destination_workload}`)),
+    ).toEqual({
+      'load -> details-v1': 1,
+    });
+    expect(samples.reduce((sum, { value }) => sum + value, 0)).toBe(40);
+  }
+});
+
+test('who gets the address of a pod that is gone, gets none of its numbers', { timeout }, async () => {
+  await using space = await Namespace.make('reuse');
+  await space.manifest('load.yaml');
+  const ask = (address: string, count: number) =>
+    space.exec('deploy/load', 'ab', '-q', '-n', String(count), `http://${address}:9080/ratings/1`);
+  await space.create(server('first'));
+  await running(space, 'first');
+  const address = (await space.pod('first')).status.podIP!;
+  await ask(address, 11);
+  await space.kubectl('delete', 'pod', 'first');
+  giveNext(address);
+  await space.create(server('second'));
+  await running(space, 'second');
+  expect((await space.pod('second')).status.podIP).toBe(address);
+  await ask(address, 7);
+  const expected = { 'load -> first': 11, 'load -> second': 7 };
+  await until(
+    'all are named',
+    async () => Object.keys(exchanges(await scrape(), 'client', 'reuse')).length >= 2,
+  );
+  const page = await scrape();
+  expect(exchanges(page, 'server', 'reuse')).toEqual(expected);
+  expect(exchanges(page, 'client', 'reuse')).toEqual(expected);
+});
+
+test('a pod with the network of the node is itself, not the node', { timeout }, async () => {
+  await using space = await Namespace.make('host-network');
+  await space.create(
+    server('web', { spec: { hostNetwork: true } }),
+    script('caller', `curl -sf http://${facts.node}:9080/ratings/[1-3]`),
+    script('caller-there', `curl -sf http://${facts.node}:9080/ratings/[1-2]`, { hostNetwork: true }),
+  );
+  await running(space, 'web');
+  await ended(space, 'caller');
+  await ended(space, 'caller-there');
+  const page = await scrape();
+  const expected = { 'caller -> web': 3, 'caller-there -> web': 2 };
+  expect(exchanges(page, 'server', 'host-network')).toEqual(expected);
+  expect(exchanges(page, 'client', 'host-network')).toEqual(expected);
+});
+
+test('from outside: the world where its address is seen, the node where that hides it', {
+  timeout,
+}, async () => {
+  await using space = await Namespace.make('outside');
+  await space.create(
+    server('web'),
+    service('hidden', 'web', { type: 'NodePort' }),
+    service('seen', 'web', { type: 'NodePort', externalTrafficPolicy: 'Local' }),
+  );
+  await running(space, 'web');
+  const ports = JSON.parse(
+    await space.kubectl(
+      'get',
+      'services',
+      '-o',
+      'jsonpath={"{"}{range .items[*]}"{.metadata.name}":{.spec.ports[0].nodePort},{end}"":0{"}"}',
+    ),
+  );
+  const ask = (port: number, count: number) =>
+    until(`port ${port}`, async () => {
+      const answers = Array.from({ length: count }, () => fetch(`http://${facts.node}:${port}/ratings/1`));
+      return (await Promise.all(answers)).every(({ ok }) => ok);
+    });
+  await ask(ports.hidden, 3);
+  await ask(ports.seen, 2);
+  expect(exchanges(await scrape(), 'server', 'outside')).toEqual({
+    'node -> hidden': 3,
+    'world -> hidden': 2,
+  });
+});
+
+/** Has host-local, which hands addresses out in turn, begin with this one. */
+function giveNext(address: string): void {
+  const file = join(facts.state, 'lib/cni/networks/pods/last_reserved_ip.0');
+  readFileSync(file); // that it is there is what this stands on
+  const [last, ...rest] = address.split('.').map(Number).reverse();
+  writeFileSync(file, [last! - 1, ...rest].reverse().join('.'));
+}
