@@ -97,9 +97,8 @@ static __always_inline void note(__u32 role, enum ledger_entry entry, __u64 n)
 	__u32 stripe = bpf_get_smp_processor_id() & stripes_mask;
 	struct ledger *ledger = bpf_map_lookup_elem(&ledgers, &stripe);
 
-	asm volatile("" : "+r"(role)); /* bounded and used in one register: 5.10 forgets what it knew of one on the stack */
-	if (ledger && role < ROLES)
-		add(&ledger->count[role][entry], n);
+	if (ledger)
+		add(&ledger->count[role & (LEDGER_ROLES - 1)][entry], n);
 }
 
 /*

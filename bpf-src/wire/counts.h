@@ -119,10 +119,12 @@ enum ledger_entry {
 	SERIES_OVERFLOWED,	 /* exchanges counted in an overflow series (they are in answered or failed too) */
 	PAIRS_OVERFLOWED,	 /* connections counted in an overflow pair */
 	LEDGER_ENTRIES,
+	LEDGER_ROOM = 32, /* and LEDGER_ROLES, powers of two: a place is found by shifts and masks, which any verifier follows */
+	LEDGER_ROLES = 4,
 };
 
 struct ledger {
-	__u64 count[ROLES][LEDGER_ENTRIES];
+	__u64 count[LEDGER_ROLES][LEDGER_ROOM];
 };
 
 /* Value ids of the prefix trie below FIRST_PREFIX are verdicts, not names. */

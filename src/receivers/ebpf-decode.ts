@@ -235,7 +235,7 @@ function ledgerNames(entry: string): Pick<LedgerLine, 'subject' | 'outcome'> {
 }
 
 const LEDGER_NAMES = Object.entries(LEDGER)
-  .filter(([name]) => name !== 'LEDGER_ENTRIES')
+  .filter(([name]) => !name.startsWith('LEDGER_'))
   .map(([name, value]) => ({ ...ledgerNames(name), place: value }));
 
 export const LEDGER_WORDS: number = ledger.size / 8;
@@ -247,7 +247,7 @@ export function ledgerLines(words: Float64Array): LedgerLine[] {
       role,
       subject,
       outcome,
-      count: words[row * LEDGER.LEDGER_ENTRIES + place]!,
+      count: words[row * LEDGER.LEDGER_ROOM + place]!,
     })),
   ).filter(({ role, count }) => role !== 'unknown' || count > 0);
 }

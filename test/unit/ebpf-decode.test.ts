@@ -190,12 +190,12 @@ describe('values', () => {
   });
 
   test('of the ledger become lines, those of no side only if there is something', () => {
-    const entries = enums.ledger_entry.LEDGER_ENTRIES;
+    const entries = enums.ledger_entry.LEDGER_ROOM;
     const words = new Float64Array(structs.ledger.size / 8);
     words[enums.role.ROLE_SERVER * entries + enums.ledger_entry.RESPONSES_JOINED_MIDWAY] = 7;
     words[enums.ledger_entry.LOST_SYNC] = 1;
     const lines = ledgerLines(words);
-    expect(lines).toHaveLength(2 * entries + 1);
+    expect(lines).toHaveLength(2 * enums.ledger_entry.LEDGER_ENTRIES + 1);
     expect(lines).toContainEqual({
       role: 'server',
       subject: 'responses',

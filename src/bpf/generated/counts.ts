@@ -174,9 +174,9 @@ export const structs = {
     },
   },
   ledger: {
-    size: 504,
+    size: 1024,
     fields: {
-      count: { offset: 0, size: 504, type: 'u64[3][21]' },
+      count: { offset: 0, size: 1024, type: 'u64[4][32]' },
     },
   },
   prefix_key: {
@@ -216,7 +216,7 @@ export const enums = {
   method: { METHOD_OTHER: 0, METHOD_GET: 1, METHOD_HEAD: 2, METHOD_POST: 3, METHOD_PUT: 4, METHOD_DELETE: 5, METHOD_CONNECT: 6, METHOD_OPTIONS: 7, METHOD_TRACE: 8, METHOD_PATCH: 9 },
   http_version: { HTTP_1_0: 0, HTTP_1_1: 1 },
   failure: { FAILURE_NONE: 0, FAILURE_RESET: 1, FAILURE_CLOSED: 2, FAILURE_TIMEOUT: 3 },
-  ledger_entry: { REQUESTS_SEEN: 0, REQUESTS_ANSWERED: 1, REQUESTS_FAILED: 2, REQUESTS_DESYNCHRONISED: 3, REQUESTS_PIPELINE_FULL: 4, RESPONSES_SEEN: 5, RESPONSES_MATCHED: 6, RESPONSES_INTERIM: 7, RESPONSES_JOINED_MIDWAY: 8, RESPONSES_PIPELINE_FULL: 9, RESPONSES_DESYNCHRONISED: 10, CONNECTIONS_HTTP1: 11, CONNECTIONS_HTTP2: 12, CONNECTIONS_TLS: 13, CONNECTIONS_OTHER: 14, CONNECTIONS_UNTRACKED: 15, LOST_SYNC: 16, SEGMENTS_EARLY: 17, SEGMENTS_EARLY_DROPPED: 18, SERIES_OVERFLOWED: 19, PAIRS_OVERFLOWED: 20, LEDGER_ENTRIES: 21 },
+  ledger_entry: { REQUESTS_SEEN: 0, REQUESTS_ANSWERED: 1, REQUESTS_FAILED: 2, REQUESTS_DESYNCHRONISED: 3, REQUESTS_PIPELINE_FULL: 4, RESPONSES_SEEN: 5, RESPONSES_MATCHED: 6, RESPONSES_INTERIM: 7, RESPONSES_JOINED_MIDWAY: 8, RESPONSES_PIPELINE_FULL: 9, RESPONSES_DESYNCHRONISED: 10, CONNECTIONS_HTTP1: 11, CONNECTIONS_HTTP2: 12, CONNECTIONS_TLS: 13, CONNECTIONS_OTHER: 14, CONNECTIONS_UNTRACKED: 15, LOST_SYNC: 16, SEGMENTS_EARLY: 17, SEGMENTS_EARLY_DROPPED: 18, SERIES_OVERFLOWED: 19, PAIRS_OVERFLOWED: 20, LEDGER_ENTRIES: 21, LEDGER_ROOM: 32, LEDGER_ROLES: 4 },
   prefix_verdict: { PREFIX_ADDRESS: 0, PREFIX_WORLD: 1, FIRST_PREFIX: 16 },
 } as const;
 
@@ -232,7 +232,7 @@ export const maps = {
   http_series: { type: 1, flags: 0, maxEntries: 8192, key: { type: 'struct http_key', size: 16 }, value: { type: 'u32', size: 4 } },
   http_values: { type: 2, flags: 0, maxEntries: 8192, key: { type: 'u32', size: 4 }, value: { type: 'struct http_value', size: 400 } },
   free_series: { type: 22, flags: 0, maxEntries: 8192, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
-  ledgers: { type: 2, flags: 0, maxEntries: 8, key: { type: 'u32', size: 4 }, value: { type: 'struct ledger', size: 504 } },
+  ledgers: { type: 2, flags: 0, maxEntries: 8, key: { type: 'u32', size: 4 }, value: { type: 'struct ledger', size: 1024 } },
   prefixes: { type: 11, flags: 1, maxEntries: 16384, key: { type: 'struct prefix_key', size: 20 }, value: { type: 'u32', size: 4 } },
   control: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct control', size: 8 } },
   handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 16 } },
