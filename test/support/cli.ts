@@ -22,6 +22,8 @@ export interface MeshtapOptions {
   env?: Record<string, string>;
   /** Another copy of the program. @default the built one */
   main?: string;
+  /** A command that runs it, such as one that enters a namespace; it has to keep the process id. @default none */
+  within?: readonly string[];
   /** User to run as. @default this one */
   uid?: number;
 }
@@ -41,8 +43,12 @@ export function meshtap(
 }
 
 /** Starts the built `meshtap`; it is killed at the end of the test if it still runs then. */
-export function startMeshtap(args: readonly string[], { env, main = MAIN }: MeshtapOptions = {}): Running {
-  const child = spawn(process.execPath, [main, ...args], {
+export function startMeshtap(
+  args: readonly string[],
+  { env, main = MAIN, within = [] }: MeshtapOptions = {},
+): Running {
+  const [command, ...rest] = [...within, process.execPath, main, ...args];
+  const child = spawn(command!, rest, {
     env: environment(env),
     stdio: ['ignore', 'pipe', 'pipe'],
   });

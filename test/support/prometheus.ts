@@ -13,14 +13,21 @@ export interface Series {
 export interface Prometheus extends AsyncDisposable {
   /** An instant query: what it gives at a moment (seconds since the epoch). @default now */
   query(expression: string, at?: number): Promise<Series[]>;
+  /** What a query gives over a stretch of time that ends now: for each series its values, one for each step. */
+  queryRange(expression: string, seconds: number, step: number): Promise<{ values: number[] }[]>;
+  /** All rules, with their health and the last error. */
+  rules(): Promise<{ name: string; health: string; error: string; firing: Series['metric'][] }[]>;
   /** The health of the targets, with the last error of each. */
   targets(): Promise<{ url: string; health: string; error: string }[]>;
 }
 
-/** A real Prometheus that scrapes these targets into a directory of its own, every so many seconds. */
+/**
+ * A real Prometheus that scrapes these targets into a directory of its own, every so many seconds, and evaluates rules
+ * (the texts of rule files) as often.
+ */
 export async function startPrometheus(
   targets: readonly { job: string; address: string; config?: Record<string, unknown> }[],
-  { interval = 1 }: { interval?: number } = {},
+  { interval = 1, rules = [] }: { interval?: number; rules?: readonly string[] } = {},
 ): Promise<Prometheus> {
   const directory = mkdtempSync(join(tmpdir(), 'meshtap-prometheus-'));
   const scrapes = targets.map(({ job, address, config }) => {
@@ -33,11 +40,21 @@ export async function startPrometheus(
       ...config,
     };
   });
+  const ruleFiles = rules.map((text, i) => {
+    const file = join(directory, `rules-${i}.yaml`);
+    writeFileSync(file, text);
+    return file;
+  });
   // JSON is YAML.
   writeFileSync(
     join(directory, 'prometheus.yml'),
     JSON.stringify({
-      global: { scrape_interval: `${interval}s`, scrape_timeout: `${interval}s` },
+      global: {
+        scrape_interval: `${interval}s`,
+        scrape_timeout: `${interval}s`,
+        evaluation_interval: `${interval}s`,
+      },
+      rule_files: ruleFiles,
       scrape_configs: scrapes,
     }),
   );
@@ -75,6 +92,31 @@ export async function startPrometheus(
         result: { metric: Record<string, string>; value: [number, string] }[];
       };
       return data.result.map(({ metric, value }) => ({ metric, value: Number(value[1]) }));
+    },
+    async queryRange(expression, seconds, step) {
+      const end = Date.now() / 1000;
+      const range = `start=${end - seconds}&end=${end}&step=${step}`;
+      const data = (await api(`query_range?query=${encodeURIComponent(expression)}&${range}`)) as {
+        result: { values: [number, string][] }[];
+      };
+      return data.result.map(({ values }) => ({ values: values.map(([, value]) => Number(value)) }));
+    },
+    async rules() {
+      interface Rule {
+        name: string;
+        health: string;
+        lastError?: string;
+        alerts?: { state: string; labels: Record<string, string> }[];
+      }
+      const { groups } = (await api('rules')) as { groups: { rules: Rule[] }[] };
+      return groups.flatMap(({ rules }) =>
+        rules.map(({ name, health, lastError = '', alerts = [] }) => ({
+          name,
+          health,
+          error: lastError,
+          firing: alerts.filter(({ state }) => state === 'firing').map(({ labels }) => labels),
+        })),
+      );
     },
     async targets() {
       const data = (await api('targets')) as {
