@@ -313,8 +313,12 @@ export class SmallKubernetes implements AsyncDisposable {
       if (fits(after)) event(fits(before) ? 'MODIFIED' : 'ADDED', shape(after!));
       else if (fits(before)) event('DELETED', at(before!));
     };
+    let told = from;
     const bookmark = () => {
-      const metadata = { resourceVersion: String(this.#version), creationTimestamp: null };
+      const version = this.#changes.findLast((change) => change.collection === collection)?.version ?? 0;
+      if (version <= told) return;
+      told = version;
+      const metadata = { resourceVersion: String(version), creationTimestamp: null };
       event('BOOKMARK', { kind, apiVersion, metadata });
     };
     if (from < this.#oldest) {
