@@ -1,13 +1,29 @@
-// Writes docs/reliability.md from what `npm run test:vm` reported. Usage: document.ts [REPORT]
+// Writes docs/reliability.md from what runs of `npm run test:vm` reported. Usage: document.ts [REPORT...]; what a later
+// report says of a kernel's tier replaces what an earlier one did.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FEATURES } from '../../src/bpf/features.js';
-import type { Report } from './report.js';
+import { LEFT_OUT } from './core.js';
+import { kernelNames } from './kernels.js';
+import { type Report, summarise } from './report.js';
 
 const root = join(import.meta.dirname, '../..');
-const path = process.argv[2] ?? join(root, '.cache/vm/report.json');
-const { kernels, outcomes, features }: Report = JSON.parse(readFileSync(path, 'utf8'));
-const names = Object.keys(kernels);
+const paths = process.argv.length > 2 ? process.argv.slice(2) : [join(root, '.cache/vm/report.json')];
+const { kernels, outcomes, features } = paths
+  .map((path): Report => JSON.parse(readFileSync(path, 'utf8')))
+  .reduce(merge);
+const names = kernelNames('').filter((name) => name in kernels);
+
+function merge(earlier: Report, later: Report): Report {
+  const again = new Set(later.outcomes.map(({ kernel, tier, test }) => [kernel, tier, test].join('|')));
+  const others = earlier.outcomes.filter(
+    ({ kernel, tier, test }) => !again.has([kernel, tier, test].join('|')),
+  );
+  return summarise({ ...earlier.kernels, ...later.kernels }, [...others, ...later.outcomes], {
+    ...earlier.features,
+    ...later.features,
+  });
+}
 
 const row = (fields: readonly (string | number)[]) => `| ${fields.join(' | ')} |`;
 const table = (head: string[], rows: (string | number)[][]) =>
@@ -48,21 +64,25 @@ function featureTable(): string {
   );
 }
 
-function faultTable(): string {
-  const rows = outcomes.flatMap(({ test, kernel, figures = [] }) =>
-    figures.map(({ at, sent, counted, explained, lost, wrong }) => {
-      const [, title] = /^[^:]+: (.*)$/.exec(test)!;
-      return [title!, kernel, at, sent, counted, explained, lost, wrong];
-    }),
-  );
-  return table(['', 'kernel', 'seen at', 'there were', 'counted', 'without answer', 'lost', 'wrong'], rows);
+/** What became of the requests of every test that says it, of the tier or of all others. */
+function faultTable(network: boolean): string {
+  const rows = outcomes
+    .filter(({ tier }) => (tier === 'network') === network)
+    .flatMap(({ test, kernel, figures = [] }) =>
+      figures.map(({ at, sent, counted, explained, lost, wrong }) => {
+        const [, title] = /^[^:]+: (.*)$/.exec(test)!;
+        return [title!, kernel, at, sent, counted, explained, lost, wrong];
+      }),
+    );
+  return table(['', 'kernel', 'seen at', 'there were', 'counted', 'explained', 'lost', 'wrong'], rows);
 }
 
 writeFileSync(
   join(root, 'docs/reliability.md'),
   `# Reliability
 
-Written by \`npx tsx test/vm/document.ts\` from what \`npm run test:vm\` reported; not by hand.
+Written by \`npx tsx test/vm/document.ts\` from what \`npm run test:vm\` reported, not by hand; [testing.md](testing.md)
+says what runs where. What is known not to hold is in [known-issues.md](known-issues.md).
 
 ## Kernels
 
@@ -71,20 +91,40 @@ ${table(
   names.map((name) => [name, kernels[name]!]),
 )}
 
-What each has, found by trying. What is required is there from 5.10 on; the rest only adds.
+### What each has
+
+As \`meshtap status\` says it there, and as the version that brought it has it; a difference fails the load tier. What is
+required is there from 5.10 on; the rest only adds.
 
 ${featureTable()}
 
-## Tests
+### Tests
+
+Tests passed by file, or by name for the load tier; an empty field was not run.
 
 ${testTable()}
 
-## Faults
+On the oldest and the newest kernel the following run by \`npm run test:vm -- --tier kernel\` only:
 
-Requests between nginx and a client, in network namespaces of their own, while something is wrong. *There were* is what
-that end itself reports (the client, or nginx' log), by method and status; *counted* is what meshtap counted with that
-status; *without answer* it counted as such. *Lost* it did not count, *wrong* it counted but it was not so.
+${table(
+  ['left out', 'because it is about'],
+  Object.entries(LEFT_OUT).map(([file, reason]) => [`\`test/kernel/${file}\``, reason]),
+)}
 
-${faultTable()}
+## Network trouble
+
+Requests between nginx and a client in network namespaces of their own, while something is wrong with the cable between
+them. *There were* is what that end itself reports, the client or nginx' log, by method and status. *Counted* is what
+meshtap counted with that status; *explained*, what it counted as without answer, as it was. *Lost* it did not count,
+*wrong* it counted but it was not so.
+
+${faultTable(true)}
+
+## Survival, bounds and reuse
+
+The same of requests while the agent is killed, restarted, upgraded or short of room, and while services, connections and
+addresses come and go. Here *explained* are those that were counted under no name of their own.
+
+${faultTable(false)}
 `,
 );

@@ -1,15 +1,17 @@
-// The load tier, run inside a guest: every BPF object loads, attaches to a cgroup, and lets a request pass; and the
-// receiver, which sets constants that the verifier then knows, counts one.
+// The load tier, run inside a guest: every BPF object loads, attaches to a cgroup, and lets a request pass; the
+// receiver, which sets constants that the verifier then knows, counts one; and `meshtap status` knows the kernel.
 // Usage: load.ts REPORT [OBJECT...]; without objects, all that were built for this machine.
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { release } from 'node:os';
 import { basename, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
-import { probeFeatures } from '../../src/bpf/features.js';
+import type { FeatureReport } from '../../src/bpf/features.js';
 import type { BpfLink } from '../../src/bpf/link.js';
 import { openObject } from '../../src/bpf/object.js';
 import { DEFAULT_BOUNDARIES } from '../../src/config/boundaries.js';
@@ -45,8 +47,10 @@ for (const path of objects) {
   loaded.close();
 }
 await attempt('a request is counted on both sides', count);
-const features = Object.fromEntries(probeFeatures().map(({ name, state }) => [name, state]));
-writeFileSync(report!, JSON.stringify({ outcomes, features } satisfies Found));
+const features = (await attempt('status has a feature table', featureTable)) ?? [];
+await attempt('the feature table is right', () => checkFeatures(features));
+const states = Object.fromEntries(features.map(({ name, state }) => [name, state]));
+writeFileSync(report!, JSON.stringify({ outcomes, features: states } satisfies Found));
 process.exitCode = outcomes.every(({ result }) => result === 'passed') ? 0 : 1;
 
 async function attempt<T>(test: string, action: () => T | Promise<T>): Promise<T | undefined> {
@@ -94,4 +98,26 @@ async function count(): Promise<void> {
   } finally {
     await receiver[Symbol.asyncDispose]();
   }
+}
+
+function featureTable(): FeatureReport[] {
+  const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+  return JSON.parse(execFileSync(process.execPath, [main, 'status', '--json'], { encoding: 'utf8' }))
+    .features;
+}
+
+/** Debian's kernels are mainline's as far as this goes, and their configurations leave none of it out. */
+function checkFeatures(features: readonly FeatureReport[]): void {
+  const number = (version: string) => {
+    const [major, minor] = version.split('.').map(Number);
+    return major! * 1000 + minor!;
+  };
+  const wrong = features.filter(({ since, state }) => {
+    return state !== (number(release()) >= number(since) ? 'supported' : 'not supported');
+  });
+  const words = wrong.map(
+    ({ name, since, state, reason }) => `${name}, since ${since}, is ${state} (${reason})`,
+  );
+  if (wrong.length > 0) throw new Error(words.join('; '));
+  if (features.length === 0) throw new Error('the table is empty');
 }
