@@ -94,11 +94,7 @@ export class KubernetesApi implements Disposable {
     return this.#send(path, options, this.#cluster.token(true));
   }
 
-  #send(
-    path: string,
-    options: RequestOptions,
-    token: string | undefined,
-  ): Promise<IncomingMessage> {
+  #send(path: string, options: RequestOptions, token: string | undefined): Promise<IncomingMessage> {
     const { signal, accept = 'application/json' } = options;
     const { server } = this.#cluster;
     const url = new URL(server.pathname.replace(/\/$/, '') + path, server);

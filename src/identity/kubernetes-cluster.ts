@@ -234,15 +234,13 @@ export class ClusterState {
 
   /** The pods of this node, or those of all others. */
   podSink(own: boolean): Sink<Pod> {
-    const [label, value] = this.#options.agents;
-    return this.#sink<Pod, StoredPod>(this.#pods, {
+    const sink = this.#sink<Pod, StoredPod>(this.#pods, {
       mine: (pod) => pod.own === own,
       convert: ({ type, item: { template, ...pod } }) => {
         const before = this.#pods.get(pod.uid);
-        const agent = template.labels[label] === value;
-        const kept = own || agent || pod.addresses.length > 0 || pod.nodePorts.length > 0;
-        if (type === 'set' && kept) {
-          const item = { ...pod, own, group: this.#groupOf(template) };
+        if (type === 'set' && (own || !pod.ended)) {
+          const addresses = pod.ended ? [] : pod.addresses;
+          const item = { ...pod, addresses, own, group: this.#groupOf(template) };
           return before && samePod(before, item) ? undefined : { type, item };
         }
         // One that was scheduled to this node leaves the others: that is not its end.
@@ -250,6 +248,23 @@ export class ClusterState {
       },
       changed: (change, before) => this.#podChanged(change, before),
     });
+    return {
+      replace: sink.replace,
+      apply: async (changes) => {
+        // What was counted at its address, and for nobody until now, is its own, though it ended before its address
+        // was told.
+        const brief = changes.filter(({ type, item }) => type === 'set' && this.#wasBrief(item));
+        if (brief.length > 0)
+          await sink.apply(brief.map(({ item }) => ({ type: 'set', item: { ...item, ended: false } })));
+        await sink.apply(changes);
+      },
+    };
+  }
+
+  #wasBrief({ ended, addresses, uid }: Pod): boolean {
+    const before = this.#pods.get(uid);
+    if (!ended || !before || before.ended || before.addresses.length > 0) return false;
+    return addresses.every((address) => this.#pods.find(address) === undefined);
   }
 
   #groupOf(template: Template): Group {
@@ -426,6 +441,7 @@ function samePod(a: StoredPod, b: StoredPod): boolean {
     a.own === b.own &&
     a.node === b.node &&
     a.running === b.running &&
+    a.ended === b.ended &&
     a.addresses.join() === b.addresses.join() &&
     a.nodePorts.join() === b.nodePorts.join()
   );

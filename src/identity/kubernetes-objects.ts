@@ -57,8 +57,9 @@ export interface Pod {
   readonly template: Template;
   /** Where it runs; empty until it was scheduled. */
   readonly node: string;
-  /** Its own, as receivers write them; none for one with the node's network, and none once it has ended. */
+  /** Its own, as receivers write them; none for one with the node's network. Not its own any more once it has ended. */
   readonly addresses: readonly string[];
+  readonly ended: boolean;
   /** Ports of the node that lead to it. */
   readonly nodePorts: readonly number[];
   readonly running: boolean;
@@ -145,8 +146,8 @@ export function podOf({ metadata, spec, status = {} }: RawPod): Pod {
       owner: controllerOfPod(metadata, nodeName),
     },
     node: nodeName,
-    addresses:
-      hostNetwork || ended ? [] : canonicals([status.podIP, ...(status.podIPs ?? []).map(({ ip }) => ip)]),
+    ended,
+    addresses: hostNetwork ? [] : canonicals([status.podIP, ...(status.podIPs ?? []).map(({ ip }) => ip)]),
     nodePorts: ended
       ? []
       : ports.flatMap(({ containerPort, hostPort }) => (hostNetwork ? containerPort : hostPort || [])),

@@ -10,6 +10,8 @@ export interface Resource<T> {
   path(signal: AbortSignal): string | Promise<string>;
   /** @default everything */
   readonly fieldSelector?: string;
+  /** What can be left out of a list besides, though changes of it are of interest. @default nothing */
+  readonly listSelector?: string;
   /** Whether `metadata` is all that is needed of the objects. @default false */
   readonly metadataOnly?: boolean;
   /** Takes from an object what is needed, so that the rest can go. */
@@ -119,12 +121,13 @@ export class Reflector<T> {
   }
 
   async #listPages(pageSize: number | undefined, signal: AbortSignal): Promise<void> {
+    const { listSelector } = this.#resource;
     const items: T[] = [];
     let next: string | undefined;
     let resourceVersion: string | undefined;
     do {
       const page: List = await this.#api.get(
-        this.#url({ ...(pageSize && { limit: pageSize }), ...(next && { continue: next }) }),
+        this.#url({ ...(pageSize && { limit: pageSize }), ...(next && { continue: next }) }, listSelector),
         this.#request('PartialObjectMetadataList', signal),
       );
       this.#heard();
@@ -204,8 +207,8 @@ export class Reflector<T> {
     return this.#resource.metadataOnly ? { signal, accept } : { signal };
   }
 
-  #url(query: Readonly<Record<string, string | number | boolean>>): string {
-    const { fieldSelector } = this.#resource;
+  #url(query: Readonly<Record<string, string | number | boolean>>, listSelector?: string): string {
+    const fieldSelector = [this.#resource.fieldSelector, listSelector].filter(Boolean).join();
     const parameters = new URLSearchParams(
       Object.entries({ ...query, ...(fieldSelector && { fieldSelector }) }).map(
         ([key, value]): [string, string] => [key, String(value)],

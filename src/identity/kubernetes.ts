@@ -224,11 +224,12 @@ const OWN_PODS = (node: string): Resource<Pod> => ({
   extract: podOf,
 });
 
-/** What has ended there has no address any more. */
+/** What has ended there has no address any more; but of one that ends soon its end is the first that tells of its address. */
 const OTHER_PODS = (node: string): Resource<Pod> => ({
   name: 'pods of other nodes',
   path: () => '/api/v1/pods',
-  fieldSelector: `spec.nodeName!=${node},status.phase!=Succeeded,status.phase!=Failed`,
+  fieldSelector: `spec.nodeName!=${node}`,
+  listSelector: 'status.phase!=Succeeded,status.phase!=Failed',
   extract: podOf,
 });
 

@@ -414,6 +414,24 @@ export function testKubernetesApi(name: string, { kubeconfig, compact, restart }
       await named(resolver, from('198.18.4.1'), 'node');
     });
 
+    test('names what was counted for a pod whose end is the first that tells of its address', async () => {
+      const settled: (string | undefined)[] = [];
+      const resolver = kubernetes({ cgroups, kubeconfig: file, node });
+      onTestFinished(() => resolver[Symbol.asyncDispose]());
+      resolver.attach?.({
+        log: undefined as never,
+        settle: async () => void settled.push(resolver.resolve(from('198.18.7.1'))?.service),
+        prefixesChanged: () => {},
+      });
+      await resolver.start(signal);
+      for (const on of [node, elsewhere]) {
+        const made = await makePod(`brief-${on}`, { on });
+        await setStatus(made, { phase: 'Failed', podIP: '198.18.7.1', podIPs: [{ ip: '198.18.7.1' }] });
+        await until(() => (settled.includes(`brief-${on}`) ? true : undefined));
+        await unnamed(resolver, from('198.18.7.1'));
+      }
+    });
+
     test('an address passes on only after what was counted was settled', async () => {
       const log: string[] = [];
       const resolver = kubernetes({ cgroups, kubeconfig: file, node });
