@@ -119,7 +119,7 @@ int ingress(struct __sk_buff *skb)
 		catch_up(skb, received);
 	} else {
 		if (seg.length || seg.fin)
-			take_in(skb, received);
+			take_in(skb, c, &seg, received);
 		if (c->early || is_behind(c, position(&c->stream[IN], received)))
 			catch_up(skb, received);
 	}
@@ -169,7 +169,7 @@ int egress(struct __sk_buff *skb)
 		}
 	}
 	if (seg.length || seg.fin)
-		send_out(skb);
+		send_out(skb, c, &seg);
 	account(c, received);
 	if (c->sampled_at + SECOND < c->stream[OUT].now) {
 		c->sampled_at = c->stream[OUT].now;

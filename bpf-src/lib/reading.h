@@ -9,8 +9,11 @@
 #define BURST 64 /* steps; at most BURST * BURSTS lines, windows or chunks of one segment are looked at */
 #define BURSTS 128
 
-/* One step, verified once by itself; what it knows lies in the connection. */
-__attribute__((noinline)) int step(struct __sk_buff *skb, __u32 direction)
+/*
+ * One step of the parser and what it asks for, verified once by itself: what it knows lies in the connection. That is
+ * looked up only here and where a segment comes in, not by every function.
+ */
+__attribute__((noinline)) int turn(struct __sk_buff *skb, __u32 direction)
 {
 	struct connection *c = connection_of(skb->sk);
 	struct stream *s;
@@ -20,47 +23,30 @@ __attribute__((noinline)) int step(struct __sk_buff *skb, __u32 direction)
 		return STOP;
 	s = stream_of(c, direction);
 	result = http1_step(c, s, direction);
+	if (result == ANSWERED) {
+		end_response(c, s, FAILURE_NONE);
+		result = AGAIN;
+	}
 	if (result == AGAIN && s->at >= s->end)
 		result = WAIT;
-	return result == WAIT && !s->left && !s->skip ? STOP : result;
-}
-
-/* Not called from within a step: both need much of the 512 bytes of stack that all frames share. */
-__attribute__((noinline)) int answer(struct __sk_buff *skb, __u32 direction)
-{
-	struct connection *c = connection_of(skb->sk);
-	struct stream *s;
-
-	if (!c)
-		return STOP;
-	s = stream_of(c, direction);
-	end_response(c, s, FAILURE_NONE);
-	return s->at < s->end ? AGAIN : s->left ? WAIT : STOP;
+	return result == WAIT ? refill(skb, c, s) : result;
 }
 
 /* Two loops instead of a long one: the verifier walks 64 and 128 turns, not their product. */
 __attribute__((noinline)) int burst(struct __sk_buff *skb, __u32 direction)
 {
 	for (int i = 0; i < BURST; i++) {
-		int result = step(skb, direction);
+		int result = turn(skb, direction);
 
-		if (result == ANSWERED)
-			result = answer(skb, direction);
-		if (result == WAIT) {
-			result = refill(skb, direction);
-			if (result == WAIT) /* a parser that can not go on with what is there */
-				return WAIT;
-		}
 		if (result != AGAIN)
-			return STOP;
+			return result;
 	}
 	return AGAIN;
 }
 
 /* Parse length bytes at offset of the packet (or of an early piece); next is where they begin. */
-__attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 direction, __u32 offset, __u32 length)
+static __noinline int parse(struct __sk_buff *skb, struct connection *c, __u32 direction, __u32 offset, __u32 length)
 {
-	struct connection *c = connection_of(skb->sk);
 	int result = AGAIN;
 	struct stream *s;
 
@@ -70,7 +56,7 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 direction, __u3
 	s->base = offset;
 	s->left = length;
 	if (!s->passing)
-		result = refill(skb, direction);
+		result = refill(skb, c, s);
 	s->passing = 0;
 	for (int i = 0; i < BURSTS && result == AGAIN; i++)
 		result = burst(skb, direction);
@@ -144,7 +130,7 @@ __attribute__((noinline)) int take_piece(struct __sk_buff *skb, __u32 received)
 		s->now = found ? bpf_ktime_get_ns() : value->at;
 		s->early_seq = key.seq;
 		s->from_early = 1;
-		parse(skb, IN, skip, length - skip);
+		parse(skb, c, IN, skip, length - skip);
 		s->from_early = 0;
 	}
 	bpf_map_delete_elem(&early, &key);
@@ -179,7 +165,7 @@ __attribute__((noinline)) int catch_up(struct __sk_buff *skb, __u32 received)
 		return 0;
 	if (s->passing && s->next == position(s, received)) {
 		s->now = bpf_ktime_get_ns();
-		parse(skb, IN, 0, 0);
+		parse(skb, c, IN, 0, 0);
 	}
 	if (s->phase == UNTIL_CLOSE) {
 		if (c->finished_in && s->fin == position(s, received)) {
@@ -194,14 +180,12 @@ __attribute__((noinline)) int catch_up(struct __sk_buff *skb, __u32 received)
 }
 
 /* Called with the gate. received: what TCP had in order before this segment. */
-__attribute__((noinline)) int take_in(struct __sk_buff *skb, __u32 received)
+static __noinline int take_in(struct __sk_buff *skb, struct connection *c, const struct segment *seg, __u32 received)
 {
-	struct connection *c = connection_of(skb->sk);
-	struct segment segment = {}, *seg = &segment;
 	__u64 from, to, whole;
 	struct stream *s;
 
-	if (!c || !read_segment(skb, seg))
+	if (!c || !seg)
 		return 0;
 	s = &c->stream[IN];
 	from = position(s, seg->seq);
@@ -214,7 +198,6 @@ __attribute__((noinline)) int take_in(struct __sk_buff *skb, __u32 received)
 	follow_era(c, s, IN, from);
 	if (c->protocol == OPAQUE)
 		return 0;
-	s->now = bpf_ktime_get_ns();
 	if (s->phase == UNSYNCED) {
 		if (from < whole || !seg->length)
 			return 0;
@@ -223,8 +206,10 @@ __attribute__((noinline)) int take_in(struct __sk_buff *skb, __u32 received)
 	if (s->phase == UNTIL_CLOSE) {
 		if (to > s->next)
 			s->next = to;
-		if (c->finished_in && s->fin == to && from <= whole)
+		if (c->finished_in && s->fin == to && from <= whole) {
+			s->now = bpf_ktime_get_ns();
 			end_response(c, s, FAILURE_NONE);
+		}
 		return 0;
 	}
 	/* behind a hole: what is passed over has no end as long as there is one in it */
@@ -233,8 +218,10 @@ __attribute__((noinline)) int take_in(struct __sk_buff *skb, __u32 received)
 			hold(skb, c->role, seg, 1);
 		return 0;
 	}
-	if (to > s->next || (to == s->next && s->passing))
-		parse(skb, IN, seg->payload + (s->next - from), to - s->next);
+	if (to > s->next || (to == s->next && s->passing)) {
+		s->now = bpf_ktime_get_ns();
+		parse(skb, c, IN, seg->payload + (s->next - from), to - s->next);
+	}
 	/* an answer that runs until the close may have come with it */
 	if (s->phase == UNTIL_CLOSE && c->finished_in && s->fin == to)
 		end_response(c, s, FAILURE_NONE);
@@ -242,14 +229,12 @@ __attribute__((noinline)) int take_in(struct __sk_buff *skb, __u32 received)
 }
 
 /* Called under the socket's lock, as all that sends is. */
-__attribute__((noinline)) int send_out(struct __sk_buff *skb)
+static __noinline int send_out(struct __sk_buff *skb, struct connection *c, const struct segment *seg)
 {
-	struct connection *c = connection_of(skb->sk);
-	struct segment segment = {}, *seg = &segment;
 	__u64 from, to, fresh;
 	struct stream *s;
 
-	if (!c || !read_segment(skb, seg))
+	if (!c || !seg)
 		return 0;
 	s = &c->stream[OUT];
 	from = position(s, seg->seq);
@@ -261,7 +246,8 @@ __attribute__((noinline)) int send_out(struct __sk_buff *skb)
 	}
 	if (to <= s->top && !seg->fin) /* sent again */
 		return 0;
-	s->now = bpf_ktime_get_ns();
+	/* TCP has put the time there (net/ipv4/tcp_output.c, __tcp_transmit_skb), for nothing: a clock is dear */
+	s->now = skb->tstamp ? skb->tstamp : bpf_ktime_get_ns();
 	if (from > s->top && s->phase != UNSYNCED && c->protocol != OPAQUE)
 		lose_sync(c, s);
 	if (to > s->top)
@@ -274,7 +260,7 @@ __attribute__((noinline)) int send_out(struct __sk_buff *skb)
 	if (s->phase == UNTIL_CLOSE)
 		s->next = to;
 	else if (from <= s->next && (to > s->next || (to == s->next && s->passing)))
-		parse(skb, OUT, seg->payload + (s->next - from), to - s->next);
+		parse(skb, c, OUT, seg->payload + (s->next - from), to - s->next);
 	if (s->phase == UNTIL_CLOSE && seg->fin)
 		end_response(c, s, FAILURE_NONE);
 	return 0;

@@ -132,15 +132,12 @@ static __noinline int load_early(struct connection *c, struct stream *s, __u64 r
  * Moves the window on: over what is to be passed over, then to the bytes behind those that it holds. AGAIN: there is
  * something for the parser. WAIT: it left more than it may.
  */
-__attribute__((noinline)) int refill(struct __sk_buff *skb, __u32 direction)
+static __noinline int refill(struct __sk_buff *skb, struct connection *c, struct stream *s)
 {
-	struct connection *c = connection_of(skb->sk);
 	__u64 at, rest, fresh, skip;
-	struct stream *s;
 
-	if (!c)
+	if (!c || !s)
 		return STOP;
-	s = stream_of(c, direction);
 	at = bounded(s->at);
 	rest = s->end - at;
 	skip = s->skip;

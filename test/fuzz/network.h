@@ -98,6 +98,8 @@ static void show(int (*program)(struct __sk_buff *), struct socket *socket, __u8
 	packet.skb.data = (__u32)(unsigned long)data;
 	packet.skb.data_end = packet.skb.data + linear;
 	packet.skb.sk = &socket->sk;
+	if (program == egress) /* TCP's time, or of a packet that is not from there, none */
+		packet.skb.tstamp = network.linear & 64 ? 0 : kernel.now;
 
 	network.runs++;
 	network.bytes += length;
