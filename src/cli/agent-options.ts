@@ -6,6 +6,7 @@ import type { Exporter } from '../exporters/exporter.js';
 import { prometheus } from '../exporters/prometheus.js';
 import { cgroup } from '../identity/cgroup.js';
 import { cgroupMount } from '../identity/cgroup-mount.js';
+import { containers } from '../identity/containers.js';
 import { kubernetes } from '../identity/kubernetes.js';
 import { local } from '../identity/local.js';
 import { staticTable } from '../identity/static.js';
@@ -33,6 +34,9 @@ export async function agentOptions(
   const { identities, ...budgets } = limits;
   const memory = run.ephemeral ? {} : { memory: cgroupsOf(instance) };
   const cgroups = cgroup({ watched, ...identity.cgroup, ...memory });
+  const kubernetesNames = identity.kubernetes && kubernetes({ cgroups, watched, ...identity.kubernetes });
+  const containerNames = containers({ cgroups, watched, ...identity.containers });
+  const named = (path: string) => kubernetesNames?.ofPath(path) ?? containerNames.ofPath(path);
   return {
     receivers: [ebpf({ cgroup: watched, instance, limits: budgets, idleAfter, ...run })],
     resolvers: [
@@ -41,8 +45,9 @@ export async function agentOptions(
         ...(identity.addresses && { addresses: identity.addresses }),
       }),
       // Before the cgroup of a socket: who opened it may have done so for another.
-      ...(identity.local ? [local({ watched })] : []),
-      ...(identity.kubernetes ? [kubernetes({ cgroups, watched, ...identity.kubernetes })] : []),
+      ...(identity.local ? [local({ watched, named })] : []),
+      ...(kubernetesNames ? [kubernetesNames] : []),
+      containerNames,
       cgroups,
     ],
     exporters: await exportersOf(config),

@@ -7,6 +7,7 @@
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
+import { SOCKETS } from '../identity/containers.js';
 import { SERVICE_NAME } from '../identity/kubernetes.js';
 import { boundaryProblem, DEFAULT_BOUNDARIES } from './boundaries.js';
 
@@ -117,6 +118,8 @@ const kubernetes = z.strictObject({
   remember: size('pods').default(4096).describe('How many removed pods of this node keep their names.'),
 });
 
+const SOCKET = 'docker: or cri: and the path of a socket';
+
 const identity = z.strictObject({
   static: z
     .array(staticEntry, { error: 'a list of entries' })
@@ -141,6 +144,20 @@ const identity = z.strictObject({
     .describe(
       'Look for the process that listens, where a cgroup does not tell: addresses of this machine, activated sockets.',
     ),
+  containers: z
+    .strictObject({
+      sockets: z
+        .array(z.string({ error: SOCKET }).regex(/^(docker|cri):\/.+$/, { error: SOCKET }), {
+          error: 'a list of sockets',
+        })
+        .default([...SOCKETS])
+        .describe(
+          'Where engines listen, `docker:PATH` or `cri:PATH`; those that are there are asked. `[]` for none.',
+        ),
+      remember: size('containers').default(16_384).describe('How many containers are remembered.'),
+    })
+    .prefault({})
+    .describe('Names of containers from their engine: Docker, Podman, containerd, CRI-O.'),
   kubernetes: kubernetes
     .exactOptional()
     .describe('Names from the API server of a Kubernetes cluster; `{}` for all defaults. Default: none.'),

@@ -17,6 +17,8 @@ export interface CgroupIndexOptions {
   remember: number;
   /** How many existing directories are kept at most. @default 65536 */
   limit?: number;
+  /** Told of every directory: those that are there, and then each that is made. @default nobody */
+  added?: (path: string) => void;
 }
 
 /**
@@ -27,6 +29,7 @@ export interface CgroupIndexOptions {
 export class CgroupIndex implements Disposable {
   readonly #mount: string;
   readonly #limit: number;
+  readonly #added: (path: string) => void;
   readonly #byId = new Map<bigint, Node>();
   /** Paths of removed cgroups. Ids are not used again before 2^32 others were (`kernfs_new_node`). */
   readonly #gone: BoundedMap<bigint, string>;
@@ -36,7 +39,8 @@ export class CgroupIndex implements Disposable {
   #walkAgainAt = 0;
   #unwatched = 0;
 
-  constructor({ mount, remember, limit = 65_536 }: CgroupIndexOptions) {
+  constructor({ mount, remember, limit = 65_536, added = () => {} }: CgroupIndexOptions) {
+    this.#added = added;
     this.#mount = mount;
     this.#limit = limit;
     this.#gone = new BoundedMap(remember);
@@ -100,6 +104,7 @@ export class CgroupIndex implements Disposable {
     const children = new Map<string, Node>();
     const node: Node = { id, path, children, watcher: this.#watch(path, (name) => this.#look(node, name)) };
     this.#byId.set(id, node);
+    this.#added(path);
     for (const name of this.#list(path)) {
       const child = this.#add(join(path, name));
       if (child) children.set(name, child);

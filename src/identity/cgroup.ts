@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import { CgroupIndex } from './cgroup-index.js';
 import { CgroupMemory } from './cgroup-memory.js';
 import { cgroupMount, isInside, placeOf } from './cgroup-mount.js';
@@ -21,6 +22,7 @@ export function cgroup({ watched, remember = 16_384, memory }: CgroupOptions = {
   let index: CgroupIndex | undefined;
   let past: CgroupMemory | undefined;
   let watchedPath = '/';
+  const added = new EventEmitter<{ added: [path: string] }>();
 
   const pathOf = (id: bigint): string | undefined => {
     const path = index?.pathOf(id) ?? past?.pathOf(id);
@@ -33,7 +35,7 @@ export function cgroup({ watched, remember = 16_384, memory }: CgroupOptions = {
     async start() {
       const place = watched === undefined ? { mount: cgroupMount(), path: '/' } : placeOf(watched);
       watchedPath = place.path;
-      index = new CgroupIndex({ mount: place.mount, remember });
+      index = new CgroupIndex({ mount: place.mount, remember, added: (path) => added.emit('added', path) });
       if (memory !== undefined) past = new CgroupMemory(memory, remember);
     },
     resolve({ endpoint }) {
@@ -43,6 +45,10 @@ export function cgroup({ watched, remember = 16_384, memory }: CgroupOptions = {
       return cgroupIdentity(path, isInside(path, watchedPath));
     },
     pathOf,
+    onAdded(listener) {
+      added.on('added', listener);
+      return () => void added.off('added', listener);
+    },
     status() {
       if (!index) return 'not started';
       const { existing, gone, unwatched } = index.sizes;
@@ -60,6 +66,8 @@ export function cgroup({ watched, remember = 16_384, memory }: CgroupOptions = {
 export interface CgroupResolver extends Resolver {
   /** From the mount point of the hierarchy, `/` first; of those that are gone too. */
   pathOf(id: bigint): string | undefined;
+  /** Tells the path of every cgroup that is there at the start, and of each that is made, until it is called off. */
+  onAdded(listener: (path: string) => void): () => void;
 }
 
 /** The identity of what runs in a cgroup, by its path. */

@@ -4,6 +4,7 @@
  * @module
  */
 export { type CgroupOptions, type CgroupResolver, cgroup } from './cgroup.js';
+export { type ContainersOptions, type ContainersResolver, containers, SOCKETS } from './containers.js';
 export {
   FIRST_PREFIX_ID,
   type Identity,

@@ -20,7 +20,7 @@ export interface Namespace {
 const LISTEN = '0A';
 
 /** Programs that listen for another one: what they stand for is in a container behind them. */
-const FORWARDERS = ['docker-proxy', 'rootlessport', 'slirp4netns', 'pasta'];
+const FORWARDERS = ['docker-proxy', 'rootlessport', 'slirp4netns', 'pasta', 'kube-proxy'];
 
 interface Process {
   readonly pid: string;

@@ -10,6 +10,8 @@ import { cgroupOfProcess, type Listener, type Namespace, readListeners } from '.
 export interface LocalOptions {
   /** Directory that meshtap is attached to: what listens there is watched. @default nothing counts as watched */
   watched?: string;
+  /** A better name for a cgroup, by its path, if somebody has one. @default the name that the path has */
+  named?: (path: string) => Identity | undefined;
 }
 
 /** How old the table of listeners may be when somebody asks, milliseconds: for one it has, for one it has not. */
@@ -26,7 +28,11 @@ const FRESH_UNKNOWN = 5_000;
  *
  * The table is read in the background: a server that began to listen since has no name yet.
  */
-export function local({ watched }: LocalOptions = {}): Resolver {
+export function local({ watched, named = () => undefined }: LocalOptions = {}): Resolver {
+  const identityOf = (path: string, isWatched: boolean): Identity => ({
+    ...(named(path) ?? cgroupIdentity(path, isWatched)),
+    watched: isWatched,
+  });
   let namespaces: readonly Namespace[] = [];
   let watchedPath: string | undefined;
   let init: bigint | undefined;
@@ -74,7 +80,7 @@ export function local({ watched }: LocalOptions = {}): Resolver {
       if (port === undefined) return undefined;
       if (endpoint.kind === 'cgroup') {
         const cgroup = endpoint.cgroup === init ? find(port, false, () => true) : undefined;
-        return cgroup === undefined ? undefined : cgroupIdentity(cgroup, true);
+        return cgroup === undefined ? undefined : identityOf(cgroup, true);
       }
       if (endpoint.kind !== 'address' || !ipaddr.isValid(endpoint.address)) return undefined;
       const address = ipaddr.process(endpoint.address);
@@ -82,7 +88,7 @@ export function local({ watched }: LocalOptions = {}): Resolver {
       if (!loopback && !ownAddresses().has(address.toString())) return undefined;
       const cgroup = find(port, loopback, (listener) => accepts(listener.address, address));
       if (cgroup === undefined) return undefined;
-      return cgroupIdentity(cgroup, watchedPath !== undefined && isInside(cgroup, watchedPath));
+      return identityOf(cgroup, watchedPath !== undefined && isInside(cgroup, watchedPath));
     },
     status: () => `${namespaces.reduce((sum, { listeners }) => sum + listeners.length, 0)} listening sockets`,
     async [Symbol.asyncDispose]() {
