@@ -47,10 +47,10 @@ test("the article's manifest and queries run verbatim, and tell what the servers
       `http://productpage:9080/productpage/${id}`,
     );
   // A rate needs a value to rise from: each series exists before it counts.
-  for (const id of ['1', 'broken', 'slow', 'missing']) await ab(1, id);
+  for (const id of ['1', 'broken', 'slow', 'missing']) await ab(4, id);
   const total =
     'sum(hubble_flows_processed_total{verdict="FORWARDED", l7_protocol="http", destination_namespace="bookinfo"})';
-  await until('a first scrape', async () => (await prometheus.query(total))[0]?.value === 16);
+  await until('a first scrape', async () => (await prometheus.query(total))[0]?.value === 64);
   await ab(300, '1');
   await ab(30, 'broken');
   await ab(20, 'slow');
@@ -71,12 +71,12 @@ test("the article's manifest and queries run verbatim, and tell what the servers
     'productpage -> reviews': await log('reviews', /^GET 5/),
     'reviews -> ratings': await log('ratings', /^GET 5/),
   };
-  expect(Object.values(logged)).toEqual([364, 364, 364, 364]);
-  expect(Object.values(failed)).toEqual([31, 31]);
+  expect(Object.values(logged)).toEqual([376, 376, 376, 376]);
+  expect(Object.values(failed)).toEqual([34, 34]);
 
   // Every one of them, under the right names.
   const totals = `sum(hubble_flows_processed_total{verdict="FORWARDED", l7_protocol="http"}) by (source_service, destination_service)`;
-  await until('the last scrape', async () => (await prometheus.query(total))[0]?.value === 4 * 364);
+  await until('the last scrape', async () => (await prometheus.query(total))[0]?.value === 4 * 376);
   expect(pick(byPair(await prometheus.query(totals)), PAIRS)).toEqual(logged);
 
   const [requests, failures, latency] = await Promise.all(
@@ -102,7 +102,7 @@ test("the article's manifest and queries run verbatim, and tell what the servers
         destination_namespace: 'bookinfo',
         destination_workload: 'details-v1',
       }),
-    ).toBe(364);
+    ).toBe(376);
   }
 });
 

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PAUSE_IMAGE } from '../node/components.js';
@@ -45,15 +45,21 @@ export function saveAgent(archive: string, name: string): void {
     execFileSync('tar', ['-C', work, '-xzf', join(work, readdirSync(work)[0]!)]);
     const modules = '/opt/meshtap/node_modules';
     agent.copy(join(work, 'package'), join(modules, 'meshtap'));
-    for (const path of npm('ls', '--omit=dev', '--all', '--parseable').split('\n')) {
-      const [, dependency, nested] = path.split('/node_modules/');
-      if (dependency && !nested) agent.copy(path, join(modules, dependency));
-    }
+    for (const name of runtimeDependencies())
+      agent.copy(join(root, 'node_modules', name), join(modules, name));
     const entrypoint = [process.execPath, join(modules, 'meshtap/dist/cli/main.js')];
     saveImages(archive, [{ names: [name], layers: [base, agent], entrypoint }]);
   } finally {
     rmSync(work, { recursive: true });
   }
+}
+
+/** What an install of the package brings, peers too; what lies inside of another comes with it. */
+function runtimeDependencies(): Set<string> {
+  const { peerDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const paths = npm('ls', '--omit=dev', '--all', '--parseable').split('\n');
+  const [, ...names] = paths.map((path) => path.split('/node_modules/')[1]);
+  return new Set([...Object.keys(peerDependencies), ...names.filter((name) => name !== undefined)]);
 }
 
 function npm(...args: string[]): string {
