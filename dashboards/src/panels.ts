@@ -121,6 +121,7 @@ export function graph(options: GraphOptions): timeseries.PanelBuilder {
     .unit(unit)
     .span(width)
     .height(height)
+    .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.PaletteClassic))
     .min(0)
     .lineWidth(1)
     .fillOpacity(stacked ? 40 : 8)
@@ -256,7 +257,7 @@ function columnProperties(column: Column): DynamicConfigValue[] {
 
 /** How often which duration, over time, from Prometheus' buckets. */
 export function heatmap(options: PanelOptions): heatmaps.PanelBuilder {
-  const { title, description, unit, queries, width, height = 9 } = options;
+  const { title, description, unit, queries, width, height = 8 } = options;
   return new heatmaps.PanelBuilder()
     .title(title)
     .description(description)
@@ -312,6 +313,16 @@ export function nodeGraph(options: NodeGraphOptions): nodegraphs.PanelBuilder {
     filter: { id: 'byRefId', options: `/^(?:${ids.join('|')})$/` },
     options: { byField: 'id', mode: 'outer' },
   });
+  // The panel goes by the names of fields; renaming changes only what they are displayed as, a calculation has its own.
+  const named = (id: string, name: string): DataTransformerConfig => ({
+    id: 'calculateField',
+    options: {
+      mode: 'binary',
+      binary: { left: `Value #${id}`, operator: '*', right: '1' },
+      alias: name,
+      replaceFields: false,
+    },
+  });
   return new nodegraphs.PanelBuilder()
     .title(title)
     .description(description)
@@ -343,19 +354,10 @@ export function nodeGraph(options: NodeGraphOptions): nodegraphs.PanelBuilder {
     .transformations([
       join('nodes', 'nodes_failed', 'nodes_healthy'),
       join('edges', 'edges_failed'),
-      {
-        id: 'organize',
-        options: {
-          excludeByName: {},
-          indexByName: {},
-          renameByName: {
-            'Value #nodes': 'mainstat',
-            'Value #nodes_failed': 'arc__failed',
-            'Value #nodes_healthy': 'arc__healthy',
-            'Value #edges': 'mainstat',
-            'Value #edges_failed': 'secondarystat',
-          },
-        },
-      },
+      named('nodes', 'mainstat'),
+      named('nodes_failed', 'arc__failed'),
+      named('nodes_healthy', 'arc__healthy'),
+      named('edges', 'mainstat'),
+      named('edges_failed', 'secondarystat'),
     ]);
 }

@@ -91,7 +91,7 @@ export function panelsOf({ panels }: Dashboard): (Panel & { readonly targets: re
 
 /** A query as Grafana sends it, with its variables filled in; a variable without a value here is All. */
 export function filledIn(expr: string, values: Readonly<Record<string, string>>): string {
-  return expr.replaceAll(/\$(?:\{(\w+)\}|(\w+))/g, (_, braced?: string, plain?: string) => {
+  return expr.replaceAll(/\$(?:\{([a-z_]\w*)\}|([a-z_]\w*))/g, (_, braced?: string, plain?: string) => {
     const name = braced ?? plain!;
     return values[name] ?? '.*';
   });
