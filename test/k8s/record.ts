@@ -15,6 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Api } from './node/api.js';
 import type { Facts } from './node/cluster.js';
 import { binary } from './node/components.js';
+import { compact, restartApiServer } from './node/faults.js';
 
 const facts: Facts = JSON.parse(readFileSync(process.env.MESHTAP_K8S!, 'utf8'));
 const [, , directory = 'test/fixtures/kubernetes'] = process.argv;
@@ -51,10 +52,6 @@ function kubectl(...args: string[]): string {
 function onNode(command: string): string {
   const namespaces = ['--target', String(facts.pid), '--mount', '--pid', '--net', '--uts'];
   return execFileSync('nsenter', [...namespaces, 'sh', '-c', command], { encoding: 'utf8' });
-}
-
-async function ready(): Promise<void> {
-  while ((await api.get('/readyz').catch(() => undefined))?.status !== 200) await sleep(200);
 }
 
 const manifest = join(import.meta.dirname, 'manifests/bookinfo.yaml');
@@ -105,16 +102,11 @@ const { continue: token, resourceVersion: old } = (await record('/api/v1/pods?li
   resourceVersion: string;
 };
 kubectl(...namespace, 'annotate', 'deployment', 'details-v1', 'recorded=1');
-const post = (path: string, body: object) =>
-  JSON.parse(onNode(`curl -sf http://127.0.0.1:2379${path} -d '${JSON.stringify(body)}'`));
-const { revision } = post('/v3/kv/range', { key: btoa('/x') }).header;
-post('/v3/kv/compaction', { revision });
+compact(onNode);
 await record(`/api/v1/pods?limit=1&continue=${token}`); // 410
 
 // A watch from a moment that a server which was restarted does not remember.
-onNode('kill -9 $(pidof kube-apiserver)');
-await sleep(500);
-await ready();
+await restartApiServer(onNode, api);
 const late = await api.get(`/api/v1/pods?watch=1&timeoutSeconds=5&resourceVersion=${old}`);
 answers.push({
   path: '/api/v1/pods?watch=1&resourceVersion=OLD',
