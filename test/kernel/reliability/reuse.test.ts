@@ -72,6 +72,37 @@ test('an address that passes to another service with its network namespace', PAT
   }
 });
 
+test(
+  'a port of this machine that passes to another service, which nobody watches',
+  PATIENTLY,
+  async (context) => {
+    const asker = { service: 'watched/asker' };
+    const first = await serveKeys(scope, { service: 'unwatched/first' });
+    const { ports } = first;
+    const agent = await start(); // looks who listens
+    const sent = { first: await askKeys(scope, { ports, times: 100 }, asker), second: 0 };
+    expect(byName(await agent.scrape(), 'client', 'destination', ports[0]!)).toEqual({ first: sent.first });
+    sent.first += await askKeys(scope, { ports, times: 10 }, asker);
+    await first.kill();
+    await serveKeys(scope, { service: 'unwatched/second', port: ports[0]! });
+    sent.second = await askKeys(scope, { ports, times: 200 }, asker);
+
+    const counted = byName(await agent.scrape(), 'client', 'destination', ports[0]!);
+    const { first: one = 0, second: two = 0, unknown = 0 } = counted;
+    const wrong = Math.max(0, one - sent.first) + Math.max(0, two - sent.second);
+    report(context, {
+      at: 'client',
+      sent: 310,
+      counted: one + two - wrong,
+      explained: unknown,
+      lost: 0,
+      wrong,
+    });
+    expect(one + two + unknown).toBe(310);
+    expect({ counted, wrong }).toEqual({ counted, wrong: 0 });
+  },
+);
+
 test('cgroups that come and go, and an agent that is killed among them', PATIENTLY, async (context) => {
   const port = (await serveKeys(scope, { service: 'watched/server' })).ports[0]!;
   const ratchet = new Ratchet();
