@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * Counts HTTP/1 and TCP between services, where the segments pass. UAPI hooks only; 5.10 and later.
+ * Counts HTTP/1, HTTP/2, gRPC and TCP between services, where the segments pass. UAPI hooks only; 5.10 and later.
  *
  *   sock_ops  connections: connect latency, establishment, end
  *   egress    what this socket sends: in order, but for retransmissions
@@ -30,16 +30,24 @@ const enum failure *unused_failure __attribute__((unused));
 /* One by one and each a function of its own: in the loop, every request would be verified after every other. */
 __attribute__((noinline)) int fail_in_packet(struct __sk_buff *skb)
 {
-	return fail_front(connection_of(skb->sk));
+	struct connection *c = connection_of(skb->sk);
+
+	if (!c)
+		return 0;
+	return c->protocol == HTTP2 ? fail_stream(c, http2_of(skb->sk), failure_of(c)) : fail_front(c);
 }
 
 __attribute__((noinline)) int fail_in_sock_ops(struct bpf_sock_ops *ctx)
 {
-	return fail_front(connection_of(ctx->sk));
+	struct connection *c = connection_of(ctx->sk);
+
+	if (!c)
+		return 0;
+	return c->protocol == HTTP2 ? fail_stream(c, http2_of(ctx->sk), failure_of(c)) : fail_front(c);
 }
 
 #define FAIL_OUTSTANDING(fail, ctx)                                                                                \
-	for (int i = 0; i < OUTSTANDING; i++)                                                                     \
+	for (int i = 0; i < STREAMS; i++)                                                                     \
 		if (!fail(ctx))                                                                                   \
 			break
 
@@ -310,5 +318,7 @@ int release(struct bpf_sock *sk)
 			return 1;
 	c->void_before = c->asked;
 	drop_void(c);
+	if (c->protocol == HTTP2)
+		void_streams(c, bpf_sk_storage_get(&http2_streams, sk, 0, 0));
 	return 1;
 }

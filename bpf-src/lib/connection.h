@@ -12,6 +12,7 @@ enum direction { IN, OUT };
 enum protocol {
 	UNCLASSIFIED,
 	HTTP1,
+	HTTP2,
 	OPAQUE, /* not HTTP, or no longer, or lost for good: bytes are counted, content is not looked at */
 };
 

@@ -146,7 +146,7 @@ static __always_inline int fail_front(struct connection *c)
 		end_response(c, answer, failure);
 		return 1;
 	}
-	measure(c, request >> 1 & 127, request & 1, 0, failure, now - (request & ~0xffull), 0);
+	measure(c, TAG(0, request >> 1 & 127, request & 1, failure), now - (request & ~0xffull), 0);
 	c->answered++;
 	return 1;
 }
@@ -186,7 +186,7 @@ static __noinline int end_connection(struct connection *c)
 		note(c->role, CONNECTIONS_OTHER, 1); /* but not enough to be anything else */
 	if (c->asked == c->answered || answer->status < 200) /* no answer has begun, or one that is not the last */
 		drop_answer(c, answer);
-	return c->asked != c->answered;
+	return c->asked != c->answered || c->protocol == HTTP2;
 }
 
 #endif

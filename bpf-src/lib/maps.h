@@ -58,6 +58,20 @@ struct {
 	__type(value, __u32);
 } free_series SEC(".maps");
 
+/* The paths of gRPC calls, and the ids that stand for them in series. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct rpc_method_key);
+	__type(value, __u32);
+} rpc_methods SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 1024);
+	__type(value, __u32);
+} free_methods SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 8);

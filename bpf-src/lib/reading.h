@@ -32,11 +32,71 @@ __attribute__((noinline)) int turn(struct __sk_buff *skb, __u32 direction)
 	return result == WAIT ? refill(skb, c, s) : result;
 }
 
+/* Bytes were missed, or make no sense. */
+__attribute__((noinline)) int lose(struct __sk_buff *skb, __u32 direction)
+{
+	struct connection *c = connection_of(skb->sk);
+
+	if (!c)
+		return STOP;
+	return c->protocol == HTTP2 ? http2_lose_sync(skb, direction) : lose_sync(c, stream_of(c, direction));
+}
+
+/* It is another protocol, or none that is known here, or, of a connection that was open before, the middle of one. */
+__attribute__((noinline)) int classify(struct __sk_buff *skb, __u32 direction)
+{
+	struct connection *c = connection_of(skb->sk);
+	struct stream *s;
+
+	if (!c)
+		return STOP;
+	if (http2_begin(skb, direction))
+		return AGAIN;
+	s = stream_of(c, direction);
+	if (c->synced)
+		return give_up(c, CONNECTIONS_OTHER);
+	s->phase = UNSYNCED;
+	s->began = 0;
+	return STOP;
+}
+
+/* The same, of a connection that speaks HTTP/2. */
+__attribute__((noinline)) int http2_turn(struct __sk_buff *skb, __u32 direction)
+{
+	struct connection *c = connection_of(skb->sk);
+	struct http2 *h = http2_of(skb->sk);
+	struct stream *s;
+	int result;
+
+	if (!c || !h)
+		return STOP;
+	s = stream_of(c, direction);
+	result = http2_step(skb, c, h, s, direction);
+	if (result == ANSWERED)
+		return http2_end(c, h, s, direction);
+	if (result == LOST)
+		return http2_lose_sync(skb, direction);
+	return result == WAIT ? refill(skb, c, s) : result;
+}
+
 /* Two loops instead of a long one: the verifier walks 64 and 128 turns, not their product. */
 __attribute__((noinline)) int burst(struct __sk_buff *skb, __u32 direction)
 {
 	for (int i = 0; i < BURST; i++) {
 		int result = turn(skb, direction);
+
+		if (result == STRANGE)
+			return classify(skb, direction);
+		if (result != AGAIN)
+			return result;
+	}
+	return AGAIN;
+}
+
+__attribute__((noinline)) int http2_burst(struct __sk_buff *skb, __u32 direction)
+{
+	for (int i = 0; i < BURST; i++) {
+		int result = http2_turn(skb, direction);
 
 		if (result != AGAIN)
 			return result;
@@ -59,12 +119,12 @@ static __noinline int parse(struct __sk_buff *skb, struct connection *c, __u32 d
 		result = refill(skb, c, s);
 	s->passing = 0;
 	for (int i = 0; i < BURSTS && result == AGAIN; i++)
-		result = burst(skb, direction);
+		result = c->protocol == HTTP2 ? http2_burst(skb, direction) : burst(skb, direction);
 
 	if (c->protocol == OPAQUE || s->phase == UNSYNCED)
 		empty_window(s);
 	else if (result != STOP)
-		lose_sync(c, s);
+		lose(skb, direction);
 	return 0;
 }
 
@@ -175,7 +235,7 @@ __attribute__((noinline)) int catch_up(struct __sk_buff *skb, __u32 received)
 		return 0;
 	}
 	if ((__s64)(position(s, received) - s->next) > 0)
-		lose_sync(c, s);
+		lose(skb, IN);
 	return 0;
 }
 
@@ -249,7 +309,7 @@ static __noinline int send_out(struct __sk_buff *skb, struct connection *c, cons
 	/* TCP has put the time there (net/ipv4/tcp_output.c, __tcp_transmit_skb), for nothing: a clock is dear */
 	s->now = skb->tstamp ? skb->tstamp : bpf_ktime_get_ns();
 	if (from > s->top && s->phase != UNSYNCED && c->protocol != OPAQUE)
-		lose_sync(c, s);
+		lose(skb, OUT);
 	if (to > s->top)
 		s->top = to;
 	follow_era(c, s, OUT, fresh);

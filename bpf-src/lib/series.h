@@ -91,46 +91,64 @@ static __always_inline struct pair_value *pair_value_of(struct connection *c)
 	return bpf_map_lookup_elem(&pair_values, &slot);
 }
 
-/* The same exchange comes again and again on a connection: its index is kept, for one epoch. */
-static __noinline int find_series(struct connection *c, __u64 tag)
+/*
+ * What is known of an exchange, in one number: status, method, version, failure, gRPC status, gRPC method, and above
+ * them the epoch, without which it is no use.
+ */
+#define TAG(status, method, version, failure) \
+	((__u64)(status) | (__u64)(method) << 10 | (__u64)(version) << 14 | (__u64)(failure) << 16)
+#define GRPC_TAG(status, rpc_method) ((__u64)(status) << 22 | (__u64)(rpc_method) << 27)
+#define EPOCH_TAG(epoch) ((__u64)(epoch) << 40)
+
+static __noinline int series_of(struct connection *c, __u64 tag)
 {
 	struct http_key key = {};
 
-	if (!c)
-		return 0;
+	if (!c || c->pair < FIRST_INDEX)
+		return c ? overflow_of(c->role) : 0;
 	key.pair = c->pair;
-	key.status = tag & 0xffff;
-	key.method = tag >> 16;
-	key.version = tag >> 24;
-	key.failure = tag >> 32;
-	c->series = c->pair < FIRST_INDEX ? overflow_of(c->role) :
-					    TAKE_INDEX(http_series, free_series, &key, overflow_of(c->role));
-	c->series_tag = tag;
-	return 0;
+	key.status = tag & 1023;
+	key.method = tag >> 10 & 15;
+	key.version = tag >> 14 & 3;
+	key.failure = tag >> 16 & 63;
+	key.grpc_status = tag >> 22 & 31;
+	key.rpc_method = tag >> 27 & 8191;
+	return TAKE_INDEX(http_series, free_series, &key, overflow_of(c->role));
 }
 
-/* One exchange is over: first_byte_ns is 0 where no answer began. */
-static __always_inline void measure(struct connection *c, __u8 method, __u8 version, __u16 status, __u8 failure,
-				    __u64 duration_ns, __u64 first_byte_ns)
+/* One exchange came to its end in this series. */
+static __always_inline void count_in(struct connection *c, __u32 series, __u64 tag, __u64 duration_ns,
+				     __u64 first_byte_ns)
 {
-	__u32 slot, epoch = current_epoch();
-	__u64 tag = status | (__u64)method << 16 | (__u64)version << 24 | (__u64)failure << 32 | (__u64)epoch << 40;
-	struct http_value *value;
+	__u32 slot = stripe_of(series);
+	struct http_value *value = bpf_map_lookup_elem(&http_values, &slot);
 
-	if (c->epoch != epoch)
-		find_pair(c);
-	if (c->series_tag != tag)
-		find_series(c, tag);
-	if (c->series < FIRST_INDEX)
+	if (series < FIRST_INDEX)
 		note(c->role, SERIES_OVERFLOWED, 1);
-	slot = stripe_of(c->series);
-	value = bpf_map_lookup_elem(&http_values, &slot);
 	if (!value)
 		return;
 	observe(&value->duration, duration_ns);
 	if (first_byte_ns)
 		observe(&value->first_byte, first_byte_ns);
-	note(c->role, status ? REQUESTS_ANSWERED : REQUESTS_FAILED, 1);
+	note(c->role, tag & 1023 ? REQUESTS_ANSWERED : REQUESTS_FAILED, 1);
+}
+
+/*
+ * One exchange is over: first_byte_ns is 0 where no answer began. The same comes again and again on a connection, so
+ * its index is kept, for one epoch. Only for whoever owns the answering direction.
+ */
+static __always_inline void measure(struct connection *c, __u64 tag, __u64 duration_ns, __u64 first_byte_ns)
+{
+	__u32 epoch = current_epoch();
+	__u64 kept_tag = tag | EPOCH_TAG(epoch);
+
+	if (c->epoch != epoch)
+		find_pair(c);
+	if (c->series_tag != kept_tag) {
+		c->series = series_of(c, tag);
+		c->series_tag = kept_tag;
+	}
+	count_in(c, c->series, tag, duration_ns, first_byte_ns);
 }
 
 #endif

@@ -17,8 +17,21 @@ enum step {
 	AGAIN,	  /* there may be more to do with what is in the window */
 	WAIT,	  /* more bytes are needed, or some are to be passed over */
 	STOP,
-	ANSWERED, /* an answer is complete: whoever called counts it by end_response() and goes on */
+	ANSWERED, /* an answer is complete: whoever called counts it by answer() and goes on */
+	STRANGE,  /* not what the parser understands, nor has it understood anything before */
+	LOST,	  /* the parser is out of step */
 };
+
+#define EIGHT(a, b, c, d, e, f, g, h)                                                                             \
+	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 |                  \
+	 (__u64)(f) << 40 | (__u64)(g) << 48 | (__u64)(h) << 56)
+#define FIRST(n) (~0ull >> (64 - 8 * (n)))
+
+/* Requests travel in on a server and out on a client. */
+static __always_inline int is_request(const struct connection *c, __u32 direction)
+{
+	return c->role == ROLE_SERVER ? direction == IN : direction == OUT;
+}
 
 #define PIECE 2048	  /* an early segment is kept in pieces of this size */
 #define PIECES 128	  /* ... at most so many per connection */

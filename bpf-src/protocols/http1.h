@@ -11,19 +11,9 @@
 #define MESHTAP_HTTP1_H
 
 #include "lib/series.h"
-#include "lib/stream.h"
+#include "protocols/http2.h"
 
-#define EIGHT(a, b, c, d, e, f, g, h)                                                                             \
-	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 |                  \
-	 (__u64)(f) << 40 | (__u64)(g) << 48 | (__u64)(h) << 56)
-#define FIRST(n) (~0ull >> (64 - 8 * (n)))
 #define LOWER 0x2020202020202020ull
-
-/* Requests travel in on a server and out on a client. */
-static __always_inline int is_request(const struct connection *c, __u32 direction)
-{
-	return c->role == ROLE_SERVER ? direction == IN : direction == OUT;
-}
 
 /* An answer of which the rest will not be understood. Only the answering direction has a status. */
 static __always_inline void drop_answer(const struct connection *c, struct stream *s)
@@ -223,16 +213,14 @@ static __noinline int refuse_start(struct connection *c, struct stream *s, __u64
 	/* the first byte of a TLS record is its type, 20 to 23; the second the major version (RFC 8446 5.1) */
 	if (!c->counted_http && (first & 255) - 20 <= 3u && (first >> 8 & 255) == 3)
 		return give_up(c, CONNECTIONS_TLS);
+	if (!c->counted_http)
+		return STRANGE;
 	if (!c->synced) { /* tried, as on every segment; no news */
 		s->phase = UNSYNCED;
 		s->began = 0;
 		return STOP;
 	}
-	if (c->counted_http)
-		return lose_sync(c, s);
-	if (first == EIGHT('P', 'R', 'I', ' ', '*', ' ', 'H', 'T'))
-		return give_up(c, CONNECTIONS_HTTP2);
-	return give_up(c, CONNECTIONS_OTHER);
+	return lose_sync(c, s);
 }
 
 /* The version stands at the end of the first line; only then is it sure to be a request. before: its last eight bytes. */
@@ -285,6 +273,8 @@ static __always_inline int start_request(struct connection *c, struct stream *s)
 	}
 	if (!s->began)
 		s->began = s->now;
+	if (n < PREFACE_BYTES && begins_like_preface(s, at, n))
+		return WAIT;
 	if (method < 0 || word == EIGHT('P', 'R', 'I', ' ', '*', ' ', 'H', 'T')) {
 		int other = is_token(word, word_at(s, at, n, 8), word_at(s, at, n, 16), n);
 
@@ -376,7 +366,7 @@ static __noinline int end_response(struct connection *c, struct stream *s, __u8 
 		__u64 first_byte = s->began > asked_at ? s->began - asked_at : 1; /* an answer may begin ahead of its request */
 
 		note(c->role, RESPONSES_MATCHED, 1);
-		measure(c, request >> 1 & 127, request & 1, s->status, failure, s->now - asked_at, first_byte);
+		measure(c, TAG(s->status, request >> 1 & 127, request & 1, failure), s->now - asked_at, first_byte);
 		c->answered++;
 	} else if (c->untracked != c->untracked_answered) {
 		note(c->role, REQUESTS_PIPELINE_FULL, 1);
@@ -623,8 +613,9 @@ static __always_inline int note_joined(struct connection *c, const struct stream
 	if ((first & FIRST(7)) == EIGHT('H', 'T', 'T', 'P', '/', '1', '.', 0)) {
 		note(c->role, RESPONSES_SEEN, 1);
 		note(c->role, RESPONSES_JOINED_MIDWAY, 1);
+		return STOP;
 	}
-	return STOP;
+	return c->counted_http ? STOP : STRANGE;
 }
 
 /* One step of the parser. It is called when there are bytes, and where what it wanted passed over ends. */

@@ -35,9 +35,38 @@ enum method {
 	METHOD_OPTIONS,
 	METHOD_TRACE,
 	METHOD_PATCH,
+	METHOD_UNKNOWN, /* only a part of the HPACK table that was not seen could tell */
 };
 
-enum http_version { HTTP_1_0, HTTP_1_1 };
+enum http_version { HTTP_1_0, HTTP_1_1, HTTP_2 };
+
+/* The status of an answer of which only a part of the HPACK table that was not seen could tell it. */
+#define STATUS_UNKNOWN 1
+
+/* What a gRPC call came to: a code (https://grpc.io/docs/guides/status-codes/) plus 1, or why there is none. */
+enum grpc_status {
+	GRPC_NONE, /* no gRPC */
+	GRPC_OK,
+	GRPC_CANCELLED,
+	GRPC_UNKNOWN,
+	GRPC_INVALID_ARGUMENT,
+	GRPC_DEADLINE_EXCEEDED,
+	GRPC_NOT_FOUND,
+	GRPC_ALREADY_EXISTS,
+	GRPC_PERMISSION_DENIED,
+	GRPC_RESOURCE_EXHAUSTED,
+	GRPC_FAILED_PRECONDITION,
+	GRPC_ABORTED,
+	GRPC_OUT_OF_RANGE,
+	GRPC_UNIMPLEMENTED,
+	GRPC_INTERNAL,
+	GRPC_UNAVAILABLE,
+	GRPC_DATA_LOSS,
+	GRPC_UNAUTHENTICATED,
+	GRPC_OTHER,   /* none of these */
+	GRPC_MISSING, /* the answer has none */
+	GRPC_LOST,    /* only a part of the HPACK table that was not seen could tell, or whether it is gRPC at all */
+};
 
 /* Why an exchange has no complete answer. With a status: the head came, the body did not end as it should. */
 enum failure {
@@ -45,6 +74,23 @@ enum failure {
 	FAILURE_RESET,	 /* RST, from either side */
 	FAILURE_CLOSED,	 /* orderly close before the answer was complete */
 	FAILURE_TIMEOUT, /* the kernel gave the connection up */
+	FAILURE_GOAWAY,	 /* HTTP/2: the server said that it will not answer it on this connection */
+	/* HTTP/2: RST_STREAM, from either side, by its error code (RFC 9113 7) */
+	FAILURE_STREAM_NO_ERROR,
+	FAILURE_STREAM_PROTOCOL_ERROR,
+	FAILURE_STREAM_INTERNAL_ERROR,
+	FAILURE_STREAM_FLOW_CONTROL_ERROR,
+	FAILURE_STREAM_SETTINGS_TIMEOUT,
+	FAILURE_STREAM_STREAM_CLOSED,
+	FAILURE_STREAM_FRAME_SIZE_ERROR,
+	FAILURE_STREAM_REFUSED_STREAM,
+	FAILURE_STREAM_CANCEL,
+	FAILURE_STREAM_COMPRESSION_ERROR,
+	FAILURE_STREAM_CONNECT_ERROR,
+	FAILURE_STREAM_ENHANCE_YOUR_CALM,
+	FAILURE_STREAM_INADEQUATE_SECURITY,
+	FAILURE_STREAM_HTTP_1_1_REQUIRED,
+	FAILURE_STREAM_OTHER,
 };
 
 struct histogram {
@@ -84,7 +130,23 @@ struct http_key {
 	__u8 failure;
 	__u8 tls; /* 1: the bytes were read inside TLS */
 	__u16 route;
-	__u32 reserved; /* zero */
+	__u16 rpc_method; /* id of a gRPC call's path, or an enum rpc_method */
+	__u8 grpc_status;
+	__u8 reserved; /* zero */
+};
+
+/* Ids of methods that are none. */
+enum rpc_method {
+	RPC_METHOD_NONE,     /* no gRPC, or not known */
+	RPC_METHOD_OVERFLOW, /* too long, or there were too many others */
+	FIRST_RPC_METHOD,
+};
+
+/* A gRPC call's path, "/package.Service/Method", as it was sent: as it is, or in HPACK's Huffman code. */
+struct rpc_method_key {
+	__u8 length;
+	__u8 huffman;
+	__u8 byte[126]; /* zeros behind its end */
 };
 
 struct http_value {
@@ -108,14 +170,17 @@ enum ledger_entry {
 	RESPONSES_JOINED_MIDWAY, /* the request passed before this agent or before it synchronised */
 	RESPONSES_PIPELINE_FULL,
 	RESPONSES_DESYNCHRONISED, /* begun, and then bytes were missed or made no sense */
+	RESPONSES_ABANDONED,	 /* HTTP/2: of a stream that was reset before */
 	CONNECTIONS_HTTP1,
-	CONNECTIONS_HTTP2,	 /* recognised, not decoded */
+	CONNECTIONS_HTTP2,
 	CONNECTIONS_TLS,	 /* recognised, not decoded */
 	CONNECTIONS_OTHER,	 /* no protocol that is known here */
 	CONNECTIONS_UNTRACKED,	 /* no memory for the socket's state */
 	LOST_SYNC,		 /* times a connection missed bytes or made no sense, whatever it cost */
 	SEGMENTS_EARLY,		 /* segments that came before their turn and were kept */
 	SEGMENTS_EARLY_DROPPED,	 /* ... and found no room */
+	EXCHANGES_UNKNOWN,	 /* answered or failed too; a part of HPACK's table that was not seen left something unknown */
+	METHODS_OVERFLOWED,	 /* gRPC calls whose method is not told apart */
 	SERIES_OVERFLOWED,	 /* exchanges counted in an overflow series (they are in answered or failed too) */
 	PAIRS_OVERFLOWED,	 /* connections counted in an overflow pair */
 	LEDGER_ENTRIES,
@@ -149,6 +214,8 @@ struct wire_enums {
 	enum method method;
 	enum http_version http_version;
 	enum failure failure;
+	enum grpc_status grpc_status;
+	enum rpc_method rpc_method;
 	enum ledger_entry ledger_entry;
 	enum prefix_verdict prefix_verdict;
 };

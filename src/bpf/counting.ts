@@ -70,7 +70,7 @@ export function configure(spec: ObjectSpec, { boundaries, limits, stripes }: Cou
 /** Maps that user space reads and writes. */
 const SHARED: readonly MapName[] = [
   ...(['pairs', 'pair_values', 'free_pairs', 'http_series', 'http_values', 'free_series'] as const),
-  ...(['ledgers', 'prefixes', 'control'] as const),
+  ...(['rpc_methods', 'free_methods', 'ledgers', 'prefixes', 'control'] as const),
 ];
 
 /**
@@ -95,9 +95,13 @@ export function checkLayout(maps: Maps): void {
 
 /** Hands out the indices of maps that were just created. */
 export function fillFreeQueues(maps: Maps, { pairs, series }: Limits): void {
-  for (const [name, budget] of [['free_pairs', pairs] as const, ['free_series', series] as const]) {
+  for (const [name, first, budget] of [
+    ['free_pairs', FIRST_INDEX, pairs],
+    ['free_series', FIRST_INDEX, series],
+    ['free_methods', enums.rpc_method.FIRST_RPC_METHOD, definitions.free_methods.maxEntries],
+  ] as const) {
     const queue = maps.get(name)!;
-    for (let index = FIRST_INDEX; index < budget; index++) queue.push(new Uint32Array([index]));
+    for (let index: number = first; index < budget; index++) queue.push(new Uint32Array([index]));
   }
 }
 

@@ -18,6 +18,8 @@ const GROUPS: Record<string, Group> = {
   http_series: 'counts',
   http_values: 'counts',
   free_series: 'counts',
+  rpc_methods: 'counts',
+  free_methods: 'counts',
   control: 'counts',
   ledgers: 'ledger',
   prefixes: 'prefixes',
@@ -28,7 +30,10 @@ export const groupOf = (map: string): Group => GROUPS[map] ?? 'connections';
 
 /** Enums whose numbers lie in the maps of a group. */
 const ENUMS: Record<Group, readonly (keyof typeof enums)[]> = {
-  counts: ['slot', 'role', 'peer_kind', 'method', 'http_version', 'failure'],
+  counts: [
+    ...(['slot', 'role', 'peer_kind', 'method', 'http_version', 'failure'] as const),
+    ...(['grpc_status', 'rpc_method'] as const),
+  ],
   ledger: ['role', 'ledger_entry'],
   prefixes: ['prefix_verdict'],
   connections: [],

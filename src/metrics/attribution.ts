@@ -209,8 +209,8 @@ const plus: Operator = (a, b) => a + b;
 const minus: Operator = (a, b) => Math.max(0, a - b);
 
 const HTTP: Arithmetic<HttpCounts> = {
-  series: ({ method, status, failure, version, scheme, route }) =>
-    JSON.stringify([method, status, failure, version, scheme, route]),
+  series: ({ method, status, failure, version, scheme, route, rpc }) =>
+    JSON.stringify([method, status, failure, version, scheme, route, rpc]),
   size: ({ duration }) => duration.count,
   combine: (a, b, operator) => ({
     ...a,

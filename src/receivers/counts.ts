@@ -68,18 +68,37 @@ export interface TcpCounts {
   readonly rtt: HistogramCounts;
 }
 
-export type Failure = 'reset' | 'closed' | 'timeout';
+/**
+ * Why there is no answer, or no complete one. `goaway`: an HTTP/2 server said that it will not answer on this
+ * connection. `stream_cancel` and the like: RST_STREAM, from either side, with this error code (RFC 9113 7).
+ */
+export type Failure = 'reset' | 'closed' | 'timeout' | 'goaway' | `stream_${string}`;
+
+/** What a gRPC call was, and what it came to. */
+export interface Rpc {
+  /** `package.Service`; `_OTHER` beyond the budget, `unknown` where nobody saw it. */
+  readonly service: string;
+  /** Name of the method, or as above. */
+  readonly method: string;
+  /**
+   * Name of the status code, such as `OK`, or `_OTHER`; `unknown` where nobody saw it, and then perhaps this is no
+   * gRPC at all. Absent where the answer has none, or there is no answer.
+   */
+  readonly status: string | undefined;
+}
 
 export interface HttpCounts {
   readonly pair: Pair;
-  /** A method of the semantic conventions' list, or `_OTHER`. */
+  /** A method of the semantic conventions' list, `_OTHER`, or `unknown`. */
   readonly method: string;
-  /** Absent where no answer came. */
-  readonly status: number | undefined;
+  /** Absent where no answer came. `unknown`: the connection was joined midway, and nobody saw what the status was. */
+  readonly status: number | 'unknown' | undefined;
   /** Why there is no answer, or no complete one. */
   readonly failure: Failure | undefined;
-  /** `1.0`, `1.1`, later `2`. */
+  /** `1.0`, `1.1`, `2`. */
   readonly version: string;
+  /** Absent where it is no gRPC call. */
+  readonly rpc: Rpc | undefined;
   readonly scheme: 'http' | 'https';
   readonly route: string | undefined;
   /** True for the one series per role that takes what exceeds the budget; its labels say nothing. */
@@ -93,7 +112,7 @@ export interface HttpCounts {
 /** One line of the ledger: how many of what, seen from which side. */
 export interface LedgerLine {
   readonly role: Role | 'unknown';
-  /** `requests`, `responses`, `connections`, `segments`, `series`, `pairs`, `sync`. */
+  /** `requests`, `responses`, `connections`, `segments`, `exchanges`, `methods`, `series`, `pairs`, `sync`. */
   readonly subject: string;
   /** `seen`, `answered`, `failed`, `desynchronised`, ... */
   readonly outcome: string;

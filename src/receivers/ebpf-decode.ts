@@ -13,8 +13,10 @@ import type {
   LedgerLine,
   Pair,
   Role,
+  Rpc,
   TcpCounts,
 } from './counts.js';
+import type { RpcMethod } from './ebpf-methods.js';
 import type { Row } from './ebpf-retire.js';
 
 /** A pair, and the name under which its counts go on when it comes back with another index. */
@@ -25,14 +27,17 @@ export interface PairLabel {
 
 /** What a request series says, besides its counts. */
 export interface SeriesLabel
-  extends Pick<HttpCounts, 'pair' | 'method' | 'status' | 'failure' | 'version' | 'scheme'> {
+  extends Pick<HttpCounts, 'pair' | 'method' | 'status' | 'failure' | 'version' | 'scheme' | 'rpc'> {
   readonly id: string;
   /** Index of the pair. */
   readonly pairIndex: number;
 }
 
 const { pair_key, http_key, prefix_key, pair_value, http_value, histogram, ledger } = structs;
-const { role: ROLE, peer_kind: PEER, ledger_entry: LEDGER } = enums;
+const { role: ROLE, peer_kind: PEER, ledger_entry: LEDGER, grpc_status: GRPC } = enums;
+
+/** Of `struct http_key`, where nobody saw the status. */
+const STATUS_UNKNOWN = 1;
 
 const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 const textOf = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
@@ -83,7 +88,8 @@ export const OVERFLOW_PAIRS: readonly PairLabel[] = (['client', 'server'] as con
 }));
 
 const METHODS = Object.entries(enums.method).reduce<string[]>((names, [name, value]) => {
-  names[value] = name === 'METHOD_OTHER' ? '_OTHER' : name.replace('METHOD_', '');
+  names[value] =
+    name === 'METHOD_OTHER' ? '_OTHER' : name === 'METHOD_UNKNOWN' ? 'unknown' : name.replace('METHOD_', '');
   return names;
 }, []);
 
@@ -99,25 +105,61 @@ const VERSIONS = Object.entries(enums.http_version).reduce<string[]>((names, [na
   return names;
 }, []);
 
+const RPC_STATUSES = Object.entries(enums.grpc_status).reduce<string[]>((names, [name, value]) => {
+  names[value] = name.replace('GRPC_', '');
+  return names;
+}, []);
+
+/** What the kernel says of a gRPC call; `methodOf` knows the path behind an id. Undefined if it does not, yet. */
+function decodeRpc(
+  status: number,
+  id: number,
+  methodOf: (id: number) => RpcMethod | undefined,
+): Rpc | undefined {
+  const method = methodOf(id);
+  if (!method) return undefined;
+  switch (status) {
+    case GRPC.GRPC_LOST:
+      return { ...method, status: 'unknown' };
+    case GRPC.GRPC_MISSING:
+      return { ...method, status: undefined };
+    case GRPC.GRPC_OTHER:
+      return { ...method, status: '_OTHER' };
+    default:
+      return { ...method, status: RPC_STATUSES[status] ?? '_OTHER' };
+  }
+}
+
 /** Index of the pair in a `struct http_key`. */
 export const pairIndexOf = (key: Uint8Array): number =>
   viewOf(key).getUint32(http_key.fields.pair.offset, true);
 
-/** `struct http_key` of a pair that is known. */
-export function decodeSeries(key: Uint8Array, { id, pair }: PairLabel): SeriesLabel {
+/** `struct http_key` of a pair that is known; undefined if its gRPC method is not, yet. */
+export function decodeSeries(
+  key: Uint8Array,
+  { id, pair }: PairLabel,
+  methodOf: (id: number) => RpcMethod | undefined = () => undefined,
+): SeriesLabel | undefined {
   const view = viewOf(key);
   const { fields } = http_key;
   const status = view.getUint16(fields.status.offset, true);
+  const grpc = key[fields.grpc_status.offset]!;
+  const rpc =
+    grpc === GRPC.GRPC_NONE
+      ? undefined
+      : decodeRpc(grpc, view.getUint16(fields.rpc_method.offset, true), methodOf);
+  if (grpc !== GRPC.GRPC_NONE && !rpc) return undefined;
   const afterPair = fields.pair.offset + fields.pair.size;
   return {
     id: id + textOf(key.subarray(afterPair)),
     pairIndex: pairIndexOf(key),
     pair,
     method: METHODS[key[fields.method.offset]!] ?? '_OTHER',
-    status: status === 0 ? undefined : status,
+    status: status === 0 ? undefined : status === STATUS_UNKNOWN ? 'unknown' : status,
     failure: FAILURES[key[fields.failure.offset]!],
     version: VERSIONS[key[fields.version.offset]!] ?? '1.1',
     scheme: key[fields.tls.offset] === 0 ? 'http' : 'https',
+    rpc,
   };
 }
 
@@ -131,6 +173,7 @@ export const overflowSeries = ({ id, pair }: PairLabel): SeriesLabel => ({
   failure: undefined,
   version: '1.1',
   scheme: 'http',
+  rpc: undefined,
 });
 
 const TWO_TO_32 = 2 ** 32;
@@ -189,7 +232,7 @@ export function tcpCounts({ label, words, at }: Row<PairLabel>, boundaries: numb
 
 /** `struct http_value` */
 export function httpCounts({ label, words, at }: Row<SeriesLabel>, boundaries: number): HttpCounts {
-  const { pair, method, status, failure, version, scheme } = label;
+  const { pair, method, status, failure, version, scheme, rpc } = label;
   return {
     pair,
     method,
@@ -197,6 +240,7 @@ export function httpCounts({ label, words, at }: Row<SeriesLabel>, boundaries: n
     failure,
     version,
     scheme,
+    rpc,
     route: undefined,
     overflow: label.pairIndex < 0,
     duration: histogramAt(words, at + word(http_value.fields.duration), boundaries),

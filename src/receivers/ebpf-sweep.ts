@@ -21,6 +21,7 @@ import {
   tcpCounts,
 } from './ebpf-decode.js';
 import { Entries, type EntryMaps, Epoch } from './ebpf-entries.js';
+import { RpcMethods } from './ebpf-methods.js';
 import { PrefixTable } from './ebpf-prefixes.js';
 import type { Prefix, ReceiverStatus, RunningReceiver } from './receiver.js';
 
@@ -40,6 +41,7 @@ export class Sweeper implements RunningReceiver {
   readonly #boundaries: readonly number[];
   readonly #pairs: Entries<PairLabel>;
   readonly #series: Entries<SeriesLabel>;
+  readonly #methods: RpcMethods;
   readonly #prefixes: PrefixTable;
   #mayHaveOrphans: boolean;
   #sweep: Promise<Counts> | undefined;
@@ -61,12 +63,13 @@ export class Sweeper implements RunningReceiver {
       remember: limits.pairs,
       ...{ stripes, epoch, idleAfter },
     });
+    this.#methods = new RpcMethods(this.#map('rpc_methods'));
     this.#series = new Entries({
       maps: this.#entryMaps('http_series', 'http_values', 'free_series'),
       overflow: OVERFLOW_PAIRS.map(overflowSeries),
       identify: (key) => {
         const pair = this.#pairs.labelOf(pairIndexOf(key));
-        return pair && decodeSeries(key, pair);
+        return pair && decodeSeries(key, pair, (id) => this.#methods.of(id));
       },
       activity: seriesActivity,
       remember: limits.series,
@@ -167,6 +170,7 @@ export class Sweeper implements RunningReceiver {
       budgets: [
         { name: 'pairs', used: this.#pairs.slots.used, limit: limits.pairs - FIRST_INDEX },
         { name: 'series', used: this.#series.slots.used, limit: limits.series - FIRST_INDEX },
+        { name: 'methods', used: this.#methods.used, limit: this.#methods.limit },
       ],
     };
   }

@@ -12,6 +12,7 @@ export type {
   LedgerLine,
   Pair,
   Role,
+  Rpc,
   TcpCounts,
 } from './counts.js';
 export { type EbpfOptions, ebpf } from './ebpf.js';

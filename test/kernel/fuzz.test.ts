@@ -123,7 +123,8 @@ async function expectLabels(meter: Meter): Promise<void> {
   for (const { counts } of requests) {
     const { method, status = 100, failure = 'reset', version, scheme, route, overflow } = counts;
     expect(METHODS).toContain(method);
-    expect(Number.isInteger(status) && status >= 100 && status <= 999, `status ${status}`).toBe(true);
+    const number = Number(status);
+    expect(Number.isInteger(number) && number >= 100 && number <= 999, `status ${status}`).toBe(true);
     expect(['reset', 'closed', 'timeout']).toContain(failure);
     expect(['1.0', '1.1', '2']).toContain(version);
     expect({ scheme, route, overflow }).toEqual({ scheme: 'http', route: undefined, overflow: false });

@@ -60,6 +60,7 @@ export function http(pair: Pair, more: Partial<HttpCounts> = {}): HttpCounts {
     failure: undefined,
     version: '1.1',
     scheme: 'http',
+    rpc: undefined,
     route: undefined,
     overflow: false,
     duration: histogram(),

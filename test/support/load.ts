@@ -11,6 +11,8 @@ export interface LoadOptions {
   readonly connections: number;
   /** Requests a second over each connection; h2load only. @default as many as it can */
   readonly rate?: number;
+  /** Over HTTP/2, with so many streams open at a time on each connection; h2load only. @default HTTP/1.1 */
+  readonly streams?: number;
   /** @default 'client' */
   readonly service?: string;
   readonly netns?: string | undefined;
@@ -21,8 +23,9 @@ export type Classes = Record<'2xx' | '3xx' | '4xx' | '5xx', number>;
 
 /** h2load, over connections kept alive; it takes turns among the URLs, which share host and port. */
 export async function h2load(scope: Scope, options: LoadOptions): Promise<Classes> {
-  const { urls, requests, connections, rate, service = 'client', netns } = options;
-  const bounds = ['--h1', '-n', requests, '-c', connections, '-t', Math.min(2, connections)].map(String);
+  const { urls, requests, connections, rate, streams, service = 'client', netns } = options;
+  const protocol = streams === undefined ? ['--h1'] : ['-m', streams];
+  const bounds = [...protocol, '-n', requests, '-c', connections, '-t', Math.min(2, connections)].map(String);
   if (rate !== undefined) bounds.push(`--rps=${rate}`);
   const headers = ['-H', ':authority: test']; // its own is malformed where the address is of IPv6
   const { stdout, stderr } = await scope.run(service, ['h2load', ...bounds, ...headers, ...urls], { netns });

@@ -89,11 +89,12 @@ export class Meter {
   }
 }
 
-/** `GET 200`, `POST 200 reset`, `GET closed`, `GET 200 HTTP/1.0`. */
-function exchangeName({ method, status, failure, version, overflow }: HttpCounts): string {
+/** `GET 200`, `POST 200 reset`, `GET closed`, `GET 200 HTTP/1.0`, `POST 200 HTTP/2 echo.Echo/Say OK`. */
+function exchangeName({ method, status, failure, version, overflow, rpc }: HttpCounts): string {
   if (overflow) return 'overflow';
   const protocol = version === '1.1' ? undefined : `HTTP/${version}`;
-  return [method, status, failure, protocol].filter((part) => part !== undefined).join(' ');
+  const call = rpc && `${rpc.service}/${rpc.method} ${rpc.status ?? '-'}`;
+  return [method, status, failure, protocol, call].filter((part) => part !== undefined).join(' ');
 }
 
 function tcpNumbers({ pair, connect, rtt, ...counters }: TcpCounts): Numbers {

@@ -34,7 +34,7 @@ export function sumPairs({ requests, boundaries }: Snapshot): Sums {
     const sum = sums.get(key) ?? { source, destination, count: 0, failed: 0, buckets };
     sums.set(key, sum);
     sum.count += counts.duration.count;
-    if (counts.status !== undefined && counts.status >= 500) sum.failed += counts.duration.count;
+    if (typeof counts.status === 'number' && counts.status >= 500) sum.failed += counts.duration.count;
     for (const [i, n] of counts.duration.buckets.entries()) sum.buckets[i]! += n;
   }
   return sums;

@@ -6,6 +6,9 @@
  * connection is reported once, so that sums are true: by the server's side, and by the client's only where nobody
  * watches the server. `traffic_direction` says which: `ingress` is the server's, `egress` the client's.
  *
+ * Hubble has one status for a request, HTTP's. A gRPC call that failed has the one that says so (`UNAVAILABLE` is 503),
+ * though its answer came with 200: so it is an error to every query that looks for errors.
+ *
  * @module
  */
 
@@ -13,6 +16,7 @@ import type { Identity } from '../../identity/identity.js';
 import type { Role } from '../../receivers/counts.js';
 import type { Attributes, MetricFamily } from '../family.js';
 import type { Ends, Snapshot } from '../model.js';
+import { overallStatus } from '../outcome.js';
 import {
   extended,
   HistogramPoints,
@@ -46,7 +50,7 @@ function families(snapshot: Snapshot): MetricFamily[] {
     const { count } = counts.duration;
     const reporter = ends.role;
     const protocol = `HTTP/${counts.version}`;
-    const status = counts.status === undefined ? '' : String(counts.status);
+    const status = String(overallStatus(counts) ?? '');
 
     flows.add(extended(context, REQUEST), count);
     requests.add(having({ method, protocol, status, reporter }), count);

@@ -7,9 +7,10 @@
  */
 
 import type { Identity } from '../../identity/identity.js';
-import type { Role } from '../../receivers/counts.js';
+import type { HttpCounts, Role } from '../../receivers/counts.js';
 import type { Attributes, MetricFamily } from '../family.js';
 import type { Ends, Snapshot } from '../model.js';
+import { grpcCode } from '../outcome.js';
 import {
   extended,
   HistogramPoints,
@@ -41,7 +42,7 @@ function families(snapshot: Snapshot, cluster: string): MetricFamily[] {
       ends.overflow || counts.overflow
         ? NAMELESS[ends.role]
         : // 0 is Istio's way of saying that no answer came.
-          extended(http(ends), { response_code: String(counts.status ?? 0) });
+          extended(http(ends), outcome(counts));
     requests.add(point, counts.duration.count);
     duration.add(point, { ...counts.duration, sum: counts.duration.sum * 1000 });
   }
@@ -110,6 +111,16 @@ function milliseconds(seconds: number): number {
 
 function reporter(role: Role): string {
   return role === 'server' ? 'destination' : 'source';
+}
+
+/** Istio writes the number of the gRPC status. */
+function outcome({ status, rpc }: HttpCounts): Attributes {
+  const response_code = String(status ?? 0);
+  if (!rpc) return { response_code };
+  if (rpc.status === 'unknown')
+    return { response_code: 'unknown', request_protocol: 'grpc', grpc_response_status: 'unknown' };
+  const code = rpc.status === undefined ? '' : (grpcCode(rpc.status) ?? rpc.status);
+  return { response_code, request_protocol: 'grpc', grpc_response_status: String(code) };
 }
 
 /** What exceeds the budget has no names; the reporter keeps the two sides' overflow apart. */

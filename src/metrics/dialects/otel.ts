@@ -1,15 +1,17 @@
 /**
- * OpenTelemetry's semantic conventions for HTTP metrics
- * (https://opentelemetry.io/docs/specs/semconv/http/http-metrics/), with both ends on every point.
+ * OpenTelemetry's semantic conventions for HTTP and RPC metrics
+ * (https://opentelemetry.io/docs/specs/semconv/http/http-metrics/, .../rpc/rpc-metrics/), with both ends on every
+ * point. A gRPC call is an HTTP request, so it is in both.
  * `http.server.*` is what the destination saw, `http.client.*` what the source saw; the conventions have nothing
  * for time to first byte and for TCP, so those are `meshtap.*` in the same manner.
  *
  * @module
  */
 
-import type { HttpCounts, Role } from '../../receivers/counts.js';
+import type { HttpCounts, Role, Rpc } from '../../receivers/counts.js';
 import type { Attributes, MetricFamily } from '../family.js';
 import type { Ends, Snapshot } from '../model.js';
+import { errorType } from '../outcome.js';
 import { extended, HistogramPoints, type Labels, NumberPoints, OVERFLOW, pairLabels } from '../points.js';
 import type { Dialect } from './dialect.js';
 
@@ -37,17 +39,11 @@ function endAttributes({ source, destination, port }: Ends): Attributes {
   };
 }
 
-const FAILURES = { reset: 'connection_reset', closed: 'connection_closed', timeout: 'timeout' } as const;
-
-/** The status where it is an error in the eyes of the one who looks (a 404 is none to a server), else the failure. */
-function errorType(role: Role, { status, failure }: HttpCounts): string | undefined {
-  if (status !== undefined && status >= (role === 'server' ? 500 : 400)) return String(status);
-  return failure && FAILURES[failure];
-}
-
 function requestLabels(base: Labels, role: Role, counts: HttpCounts): Labels {
-  const { method, status, route, version, scheme } = counts;
+  const { method, route, version, scheme, rpc } = counts;
   const error = errorType(role, counts);
+  // What came back is known as little as what came of it.
+  const status = rpc?.status === 'unknown' ? 'unknown' : counts.status;
   const more: Record<string, string | number> = { 'http.request.method': method };
   if (status !== undefined) more['http.response.status_code'] = status;
   if (error !== undefined) more['error.type'] = error;
@@ -57,16 +53,31 @@ function requestLabels(base: Labels, role: Role, counts: HttpCounts): Labels {
   return extended(base, more);
 }
 
+function callLabels(base: Labels, role: Role, counts: HttpCounts, rpc: Rpc): Labels {
+  const error = errorType(role, counts);
+  const more: Record<string, string> = {
+    'rpc.system.name': 'grpc',
+    'rpc.service': rpc.service,
+    'rpc.method': rpc.method,
+  };
+  if (rpc.status !== undefined) more['rpc.response.status_code'] = rpc.status;
+  if (error !== undefined) more['error.type'] = error;
+  return extended(base, more);
+}
+
 function requests(snapshot: Snapshot, role: Role): MetricFamily[] {
   const named = pairLabels(endAttributes);
   const duration = new HistogramPoints();
   const firstByte = new HistogramPoints();
+  const calls = new HistogramPoints();
   for (const { ends, counts } of snapshot.requests) {
     if (ends.role !== role) continue;
     const overflow = ends.overflow || counts.overflow;
     const labels = overflow ? OVERFLOW : requestLabels(named(ends), role, counts);
     duration.add(labels, counts.duration);
     if (counts.firstByte.count > 0) firstByte.add(labels, counts.firstByte);
+    if (counts.rpc && !overflow)
+      calls.add(callLabels(named(ends), role, counts, counts.rpc), counts.duration);
   }
   const { startedAt, boundaries } = snapshot;
   return filled([
@@ -87,6 +98,15 @@ function requests(snapshot: Snapshot, role: Role): MetricFamily[] {
       startedAt,
       boundaries,
       points: firstByte.list(),
+    },
+    {
+      type: 'histogram',
+      name: `rpc.${role}.call.duration`,
+      description: `Duration of gRPC calls as the ${role} saw them, first byte of the request to the end of the answer.`,
+      unit: 's',
+      startedAt,
+      boundaries,
+      points: calls.list(),
     },
   ]);
 }
