@@ -17,7 +17,7 @@
  * @module
  */
 
-import type { Identity } from '../identity/identity.js';
+import { type Identity, UNKNOWN } from '../identity/identity.js';
 import type { Endpoint, HistogramCounts, HttpCounts, Pair, TcpCounts } from '../receivers/counts.js';
 import type { Ends, Row, Snapshot } from './model.js';
 
@@ -156,7 +156,12 @@ class History<C extends Counted> {
 
   *#rows(pairs: ReadonlyMap<unknown, PairHistory<C>>): Generator<Row<C>> {
     for (const { ends, entries } of pairs.values())
-      for (const entry of entries.values()) yield { ends, counts: this.#own(entry) };
+      for (const entry of entries.values()) {
+        const counts = this.#own(entry);
+        // Whose name was taken away, and who did nothing since: that nobody did nothing is no news.
+        if (entry.before && nameless(ends) && this.#arithmetic.size(counts) === 0) continue;
+        yield { ends, counts };
+      }
   }
 
   #forget(): void {
@@ -193,6 +198,10 @@ function endOf(end: Endpoint): unknown {
 /** What the coarsest dialect can tell apart: points of other names have nothing to do with each other. */
 function nameOf({ role, source, destination }: Ends): string {
   return JSON.stringify([role, source, destination]);
+}
+
+function nameless({ source, destination }: Ends): boolean {
+  return [source, destination].some(({ service }) => service === UNKNOWN.service);
 }
 
 function sameNames(a: Ends, b: Ends): boolean {
