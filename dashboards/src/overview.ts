@@ -88,6 +88,7 @@ function figures(unit: string) {
           legend: 'services',
         },
       ],
+      plain: true,
       width: 4,
       thresholds: [[1, 'red']],
     }),
@@ -211,7 +212,7 @@ function services() {
 
 function overTime({ unit, calls }: Dialect) {
   const links = [toService(LABEL('service'), LABEL('namespace'))];
-  const top = (vector: string) => `topk(10, ${sum(vector, ['namespace', 'service'])})`;
+  const top = (vector: string) => `topk(10, ${vector})`;
   return [
     graph({
       title: 'Requests by service',

@@ -24,7 +24,9 @@ export function tcpDns(dialect: Dialect) {
       ...(full ? [{ panels: figures() }] : []),
       {
         title: 'TCP',
-        panels: full ? [...opened(12), ...health(), pairs()] : [...opened(24), ...payload(dialect)],
+        panels: full
+          ? [...opened(12), ...health(), pairs()]
+          : [...opened(24), ...(server?.toServer ? [payload(24)] : [])],
       },
       ...(dialect.dns ? [{ title: 'DNS', panels: dns(dialect.dns) }] : []),
     ],
@@ -86,47 +88,34 @@ function opened(width: number) {
       description: 'Who opens the most connections, to whom? The ten most.',
       unit: 'cps',
       width,
-      queries: [{ expr: `topk(10, ${sum(recorded('connections_opened:rate5m'), PAIR)})`, legend: PAIR_NAME }],
+      queries: [{ expr: `topk(10, ${recorded('connections_opened:rate5m')})`, legend: PAIR_NAME }],
       links,
     }),
   ];
 }
 
-function payload({ connections: { server } }: Dialect) {
-  if (!server?.toServer) return [];
-  return [
-    graph({
-      title: 'Payload',
-      description: 'Which pairs exchange the most bytes? The ten most, both directions together.',
-      unit: 'Bps',
-      width: 24,
-      queries: [{ expr: `topk(10, ${sum(recorded('bytes:rate5m'), PAIR)})`, legend: PAIR_NAME }],
-      links,
-    }),
-  ];
+function payload(width: number) {
+  return graph({
+    title: 'Payload',
+    description: 'Which pairs exchange the most bytes? The ten most, each direction by itself.',
+    unit: 'Bps',
+    width,
+    queries: [{ expr: `topk(10, ${recorded('bytes:rate5m')})`, legend: `${PAIR_NAME} {{direction}}` }],
+    links,
+  });
 }
 
 function health() {
   const top = (vector: string) => `topk(10, ${vector})`;
-  const kinds = [...PAIR, 'error_type'];
   return [
-    graph({
-      title: 'Payload',
-      description: 'Which pairs exchange the most bytes? The ten most, both directions together.',
-      unit: 'Bps',
-      width: 12,
-      queries: [{ expr: top(sum(recorded('bytes:rate5m'), PAIR)), legend: PAIR_NAME }],
-      links,
-    }),
+    payload(12),
     graph({
       title: 'Connects that fail',
       description:
         'Who can not connect to whom, and why? “refused”: nobody listens; “unreachable”: no route; “cancelled”: given up.',
       unit: 'cps',
       width: 12,
-      queries: [
-        { expr: top(sum(recorded('connect_failures:rate5m'), kinds)), legend: `${PAIR_NAME} {{error_type}}` },
-      ],
+      queries: [{ expr: top(recorded('connect_failures:rate5m')), legend: `${PAIR_NAME} {{error_type}}` }],
       links,
     }),
     graph({
@@ -136,7 +125,7 @@ function health() {
       width: 12,
       queries: [
         {
-          expr: top(sum(recorded('connections_broken:rate5m'), kinds)),
+          expr: top(recorded('connections_broken:rate5m')),
           legend: `${PAIR_NAME} {{error_type}}`,
         },
       ],
@@ -149,7 +138,7 @@ function health() {
       width: 12,
       queries: [
         {
-          expr: top(sum(recorded('retransmits:rate5m'), [...PAIR, 'sender'])),
+          expr: top(recorded('retransmits:rate5m')),
           legend: `${PAIR_NAME}, by the {{sender}}`,
         },
       ],
@@ -162,7 +151,7 @@ function health() {
       width: 12,
       queries: [
         {
-          expr: top(`max by (${PAIR.join(', ')}) (${recorded('connect_seconds:p99_5m')})`),
+          expr: top(recorded('connect_seconds:p99_5m')),
           legend: PAIR_NAME,
         },
       ],
@@ -173,9 +162,7 @@ function health() {
       description: 'Between whom is the network slow, or its queues full?',
       unit: 's',
       width: 12,
-      queries: [
-        { expr: top(`max by (${PAIR.join(', ')}) (${recorded('rtt_seconds:p99_5m')})`), legend: PAIR_NAME },
-      ],
+      queries: [{ expr: top(recorded('rtt_seconds:p99_5m')), legend: PAIR_NAME }],
       links,
     }),
   ];

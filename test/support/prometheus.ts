@@ -11,6 +11,7 @@ export interface Series {
 }
 
 export interface Prometheus extends AsyncDisposable {
+  readonly url: string;
   /** An instant query: what it gives at a moment (seconds since the epoch). @default now */
   query(expression: string, at?: number): Promise<Series[]>;
   /** What a query gives over a stretch of time that ends now: for each series its values, one for each step. */
@@ -21,13 +22,21 @@ export interface Prometheus extends AsyncDisposable {
   targets(): Promise<{ url: string; health: string; error: string }[]>;
 }
 
+export interface PrometheusOptions {
+  /** Seconds between scrapes, and between evaluations of rules. @default 1 */
+  interval?: number;
+  /** Texts of rule files. @default none */
+  rules?: readonly string[];
+  /** More of the command line. @default none */
+  flags?: readonly string[];
+}
+
 /**
- * A real Prometheus that scrapes these targets into a directory of its own, every so many seconds, and evaluates rules
- * (the texts of rule files) as often.
+ * A real Prometheus that scrapes these targets into a directory of its own, and evaluates rules.
  */
 export async function startPrometheus(
   targets: readonly { job: string; address: string; config?: Record<string, unknown> }[],
-  { interval = 1, rules = [] }: { interval?: number; rules?: readonly string[] } = {},
+  { interval = 1, rules = [], flags = [] }: PrometheusOptions = {},
 ): Promise<Prometheus> {
   const directory = mkdtempSync(join(tmpdir(), 'meshtap-prometheus-'));
   const scrapes = targets.map(({ job, address, config }) => {
@@ -66,6 +75,7 @@ export async function startPrometheus(
       `--storage.tsdb.path=${join(directory, 'data')}`,
       `--web.listen-address=127.0.0.1:${port}`,
       '--log.level=error',
+      ...flags,
     ],
     { stdio: ['ignore', 'inherit', 'inherit'] },
   );
@@ -86,6 +96,7 @@ export async function startPrometheus(
     return answer.data;
   };
   return {
+    url,
     async query(expression, at) {
       const time = at === undefined ? '' : `&time=${at}`;
       const data = (await api(`query?query=${encodeURIComponent(expression)}${time}`)) as {
