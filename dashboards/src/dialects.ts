@@ -9,6 +9,8 @@
 export interface Source {
   readonly metric: string;
   readonly where?: readonly string[];
+  /** Other matchers, of series that count too and that `where` does not find. */
+  readonly also?: readonly string[];
 }
 
 export type Side = 'server' | 'client';
@@ -64,8 +66,24 @@ export interface Dialect {
   readonly policy?: boolean;
 }
 
+/** gRPC's counterparts of 4xx: what the caller did wrong, or the server is right to say. */
+const CALLERS_OWN = [
+  ...[
+    'CANCELLED',
+    'INVALID_ARGUMENT',
+    'NOT_FOUND',
+    'ALREADY_EXISTS',
+    'PERMISSION_DENIED',
+    'RESOURCE_EXHAUSTED',
+  ],
+  ...['FAILED_PRECONDITION', 'ABORTED', 'OUT_OF_RANGE', 'UNAUTHENTICATED'],
+].join('|');
+
 /** 404 and its likes are errors to an OpenTelemetry client, but no failure of the server that answers so. */
-const OTEL_FAILED = ['error_type!=""', 'http_response_status_code!~"4.."'];
+const OTEL_FAILED = ['error_type!=""', `error_type!~"${CALLERS_OWN}"`, 'http_response_status_code!~"4.."'];
+
+/** UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS, by number. */
+const GRPC_FAILED = '2|4|12|13|14|15';
 
 function otelRequests(side: Side): Requests {
   const count = `http_${side}_request_duration_seconds_count`;
@@ -103,7 +121,7 @@ function otelCalls(side: Side): Calls {
   const count = `rpc_${side}_call_duration_seconds_count`;
   return {
     count: { metric: count },
-    failed: { metric: count, where: ['error_type!=""'] },
+    failed: { metric: count, where: ['error_type!=""', `error_type!~"${CALLERS_OWN}"`] },
     duration: { metric: `rpc_${side}_call_duration_seconds_bucket` },
   };
 }
@@ -112,7 +130,11 @@ function istioRequests(reporter: string): Requests {
   const where = [`reporter="${reporter}"`];
   return {
     count: { metric: 'istio_requests_total', where },
-    failed: { metric: 'istio_requests_total', where: [...where, 'response_code=~"5..|0"'] },
+    failed: {
+      metric: 'istio_requests_total',
+      where: [...where, 'response_code=~"5..|0"'],
+      also: [...where, 'response_code="200"', `grpc_response_status=~"${GRPC_FAILED}"`],
+    },
     duration: { metric: 'istio_request_duration_milliseconds_bucket', where },
   };
 }

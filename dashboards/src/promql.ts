@@ -18,7 +18,9 @@ export function rate(
   by: readonly string[],
   { window = '$__rate_interval', matchers = [] }: { window?: string; matchers?: readonly string[] } = {},
 ): string {
-  return sum(`rate(${select(source, ...matchers)}[${window}])`, by);
+  const { metric, also } = source;
+  const of = (one: Source) => `rate(${select(one, ...matchers)}[${window}])`;
+  return sum(also ? `${of(source)} or ${of({ metric, where: also })}` : of(source), by);
 }
 
 export function sum(vector: string, by: readonly string[]): string {

@@ -109,12 +109,13 @@ function entries() {
     ),
     graph({
       title: 'Order lost',
-      description: 'How often is the thread of a connection lost, or a segment too early to be kept?',
+      description:
+        'How often is the thread of a connection lost, a segment too early, or what an HTTP/2 answer says unknown?',
       unit: 'short',
       width: 12,
       queries: [
         {
-          expr: ledger(['subject', 'outcome'], 'subject=~"sync|segments"'),
+          expr: ledger(['subject', 'outcome'], 'subject=~"sync|segments|exchanges"'),
           legend: '{{subject}} {{outcome}} per second',
         },
       ],
@@ -126,7 +127,7 @@ function entries() {
       width: 12,
       queries: [
         {
-          expr: ledger(['subject', 'instance'], 'subject=~"series|pairs"'),
+          expr: ledger(['subject', 'instance'], 'subject=~"series|pairs|methods"'),
           legend: '{{subject}} of {{instance}} per second',
         },
       ],
