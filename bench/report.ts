@@ -11,6 +11,8 @@ export interface Report {
   readonly effect: readonly ShapeEffect[];
   /** What bench/scrape.ts printed, by number of samples. */
   readonly scrape: Readonly<Record<string, readonly string[]>>;
+  /** What bench/identity.ts printed. */
+  readonly identity: readonly string[];
 }
 
 export function markdown(report: Report): string {
@@ -67,6 +69,10 @@ export function markdown(report: Report): string {
       ...lines.map((line) => `- ${line}`),
       '',
     ]),
+    '## Knowing a cluster',
+    '',
+    ...report.identity.map((line) => `- ${line}`),
+    '',
   ].join('\n');
 }
 

@@ -44,16 +44,20 @@ async function measure(): Promise<Report> {
     cost: await measureCost(traffic, empty, meshtap, effort),
     effect: await measureEffect(traffic, meshtap, effort),
     scrape: scrapes(options.quick ? [1000] : [1000, 10_000, 100_000]),
+    identity: lines('identity.ts', ...(options.quick ? ['--quick'] : [])),
   };
 }
 
 /** Each in a process of its own, so that none inherits another's heap. */
 function scrapes(samples: readonly number[]): Record<string, string[]> {
-  const script = join(import.meta.dirname, 'scrape.ts');
-  const scrape = (count: number) =>
-    execFileSync(process.execPath, ['--import', 'tsx', script, String(count)])
-      .toString()
-      .trim()
-      .split('\n');
-  return Object.fromEntries(samples.map((count) => [count, scrape(count)]));
+  return Object.fromEntries(samples.map((count) => [count, lines('scrape.ts', String(count))]));
+}
+
+/** What another of these scripts prints. */
+function lines(script: string, ...args: string[]): string[] {
+  const flags = ['--expose-gc', '--import', 'tsx', join(import.meta.dirname, script)];
+  return execFileSync(process.execPath, [...flags, ...args])
+    .toString()
+    .trim()
+    .split('\n');
 }

@@ -1,5 +1,6 @@
 import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http';
 import { Agent as HttpsAgent, request as requestHttps } from 'node:https';
+import { finished } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { Cluster } from './kubernetes-credentials.js';
 
@@ -63,16 +64,9 @@ export class KubernetesApi implements Disposable {
    */
   async *watch(path: string, options: RequestOptions): AsyncGenerator<WatchEvent[]> {
     const response = await this.#request(path, options);
-    response.setEncoding('utf8');
     try {
       yield [];
-      let rest = '';
-      for await (const chunk of response as AsyncIterable<string>) {
-        const lines = (rest + chunk).split('\n');
-        rest = lines.pop()!;
-        const events = lines.filter(Boolean).map((line) => JSON.parse(line) as WatchEvent);
-        if (events.length > 0) yield events;
-      }
+      for await (const lines of linesOf(response)) yield lines.map((line) => JSON.parse(line) as WatchEvent);
     } finally {
       response.destroy();
     }
@@ -120,6 +114,47 @@ export class KubernetesApi implements Disposable {
 
   [Symbol.dispose](): void {
     this.#agent.destroy();
+  }
+}
+
+/** Characters that may wait to be read. */
+const AHEAD = 1 << 20;
+
+/**
+ * The lines of a stream, each time all that came since the last: whoever is slow gets them in fewer and larger pieces.
+ */
+async function* linesOf(stream: IncomingMessage): AsyncGenerator<string[]> {
+  let text = '';
+  let ended = false;
+  let failure: Error | undefined;
+  let wake = () => {};
+  stream.setEncoding('utf8');
+  stream.on('data', (chunk: string) => {
+    text += chunk;
+    if (text.length > AHEAD) stream.pause();
+    wake();
+  });
+  finished(stream, (error) => {
+    ended = true;
+    failure = error ?? undefined;
+    wake();
+  });
+  for (;;) {
+    const end = text.lastIndexOf('\n');
+    if (end >= 0) {
+      const lines = text.slice(0, end).split('\n');
+      text = text.slice(end + 1);
+      stream.resume();
+      yield lines.filter(Boolean);
+    } else if (failure) throw failure;
+    else if (ended) return;
+    else {
+      // A single object may be larger than all that may wait.
+      stream.resume();
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
   }
 }
 

@@ -267,14 +267,26 @@ export interface RawNode {
 
 export function nodeOf({ metadata, spec = {}, status = {} }: RawNode): Node {
   const addresses = (status.addresses ?? []).filter(({ type }) => type.endsWith('IP'));
+  const podPrefixes = [...new Set([...(spec.podCIDR ? [spec.podCIDR] : []), ...(spec.podCIDRs ?? [])])];
   return {
     name: metadata.name,
-    addresses: canonicals(addresses.map(({ address }) => address)),
-    podPrefixes: [...new Set([...(spec.podCIDR ? [spec.podCIDR] : []), ...(spec.podCIDRs ?? [])])],
+    addresses: canonicals([...addresses.map(({ address }) => address), ...podPrefixes.map(gatewayOf)]),
+    podPrefixes,
   };
 }
 
-/** `kind` is said by nobody where one is named by its list. */
+/**
+ * The first address of a node's pods, which is the node's own where they are on a bridge or on cables: what a pod sees of
+ * those whose addresses the node hides (kube-proxy's masquerading). Where it is a pod's, that pod goes first.
+ */
+function gatewayOf(prefix: string): string | undefined {
+  if (!ipaddr.isValidCIDR(prefix)) return undefined;
+  const [address] = ipaddr.parseCIDR(prefix);
+  const network = address.kind() === 'ipv4' ? ipaddr.IPv4 : ipaddr.IPv6;
+  const bytes = network.networkAddressFromCIDR(prefix).toByteArray();
+  return ipaddr.fromByteArray([...bytes.slice(0, -1), bytes.at(-1)! + 1]).toString();
+}
+
 export const controllerOf =
   (kind: string) =>
   ({ metadata }: { readonly metadata: Metadata }): Controller => ({

@@ -67,6 +67,8 @@ export interface KubernetesTuning extends ReflectorOptions {
   silence: number;
   /** How long `start` waits for the first lists. */
   startWithin: number;
+  /** How often counts are settled at most while addresses pass on; changes wait for it, and come together. */
+  settleEvery: number;
 }
 
 const TUNING: KubernetesTuning = {
@@ -75,6 +77,7 @@ const TUNING: KubernetesTuning = {
   backoff: { first: 500, longest: 30_000 },
   silence: 330_000,
   startWithin: 10_000,
+  settleEvery: 100,
 };
 
 /**
@@ -113,6 +116,14 @@ export function kubernetes({
   let server = '';
   let wholeMachine = true;
 
+  let settledAt = Number.NEGATIVE_INFINITY;
+  const settle = async () => {
+    const early = settledAt + options.settleEvery - performance.now();
+    if (early > 0) await sleep(early, undefined, { signal: stop.signal }).catch(() => {});
+    await host?.settle();
+    settledAt = performance.now();
+  };
+
   const [label = '', value = ''] = agents.split('=');
   const state = new ClusterState({
     node,
@@ -120,7 +131,7 @@ export function kubernetes({
     agents: [label, value],
     watchesHosts: () => wholeMachine,
     remember,
-    settle: async () => host?.settle(),
+    settle,
     prefixesChanged: () => host?.prefixesChanged(),
   });
 
