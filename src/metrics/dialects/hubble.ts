@@ -139,7 +139,14 @@ function contextAttributes({ role, source, destination }: Ends): Attributes {
     destination_namespace: destination.namespace,
     destination_workload: destination.workload,
     traffic_direction: direction(role),
+    ...replica('source', source),
+    ...replica('destination', destination),
   };
+}
+
+/** Which of a workload's pods it is, where the configuration asks for it; named as in Hubble's `labelsContext`. */
+function replica(side: 'source' | 'destination', { labels: { pod, address } }: Identity): Attributes {
+  return { ...(pod && { [`${side}_pod`]: pod }), ...(address && { [`${side}_ip`]: address }) };
 }
 
 /** Hubble's `sourceContext=workload|...`: `namespace/workload`, or the best there is. */

@@ -8,6 +8,7 @@
  * @module
  */
 
+import type { Identity } from '../../identity/identity.js';
 import type { HttpCounts, Role, Rpc } from '../../receivers/counts.js';
 import type { Attributes, MetricFamily } from '../family.js';
 import type { Ends, Snapshot } from '../model.js';
@@ -36,7 +37,14 @@ function endAttributes({ source, destination, port }: Ends): Attributes {
     'destination.namespace': destination.namespace,
     'destination.workload': destination.workload,
     'server.port': port,
+    ...replica('source', source),
+    ...replica('destination', destination),
   };
+}
+
+/** Which of a workload's pods it is, where the configuration asks for it. */
+function replica(side: 'source' | 'destination', { labels: { pod, address } }: Identity): Attributes {
+  return { ...(pod && { [`${side}.pod`]: pod }), ...(address && { [`${side}.address`]: address }) };
 }
 
 function requestLabels(base: Labels, role: Role, counts: HttpCounts): Labels {
