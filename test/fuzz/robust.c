@@ -67,7 +67,8 @@ static void pass(struct end *from, __u32 offset, __u32 length)
 static void spoof(struct end *end, bool inwards)
 {
 	__u32 offset = take_front(input) << 8 | take_front(input), bits = take_front(input), length;
-	struct flags flags = { .syn = bits % 16 == 1 };
+	/* what a socket sends of these is true: it is over then */
+	struct flags flags = { .syn = bits % 16 == 1, .fin = inwards && bits % 16 == 2, .rst = inwards && bits % 16 == 3 };
 	__u32 base = inwards ? seq_of(end->in, end->in->received) : seq_of(end->out, end->out->sent);
 	__u8 payload[MOST];
 
