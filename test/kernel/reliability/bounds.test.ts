@@ -16,8 +16,8 @@ const ROLES = ['client', 'server'] as const;
 /** Indices that are the overflow series of both sides. */
 const OVERFLOW = 2;
 const limits = { series: 64, pairs: 32, early: 64 };
-/** What the kernel keeps of any map beside its entries, and of a hash for each CPU, bytes. */
-const MAP_HEADER = 2048;
+/** What the kernel keeps of any map beside its entries, and of a hash for each CPU, bytes; in pages before Linux 5.11. */
+const MAP_HEADER = 4096;
 
 let scope: Scope;
 let ports: number[];
@@ -107,7 +107,7 @@ test('memory is what was said', PATIENTLY, async () => {
     );
     // Storage of sockets is theirs, and said for each connection.
     const bytes = said.maps[map.name] ?? 0;
-    expect(map.bytes_memlock, map.name).toBeLessThan(bytes * 1.02 + MAP_HEADER);
+    expect(map.bytes_memlock, map.name).toBeLessThanOrEqual(bytes * 1.02 + MAP_HEADER);
     // Grows as it is filled.
     if (map.name !== 'prefixes') expect(map.bytes_memlock, map.name).toBeGreaterThan(bytes * 0.9);
   }
