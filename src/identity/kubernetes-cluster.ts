@@ -75,7 +75,10 @@ export class ClusterState {
     id: ({ namespace, name }) => `${namespace}/${name}`,
     keys: ({ addresses }) => addresses,
   });
-  readonly #nodes = new Table<Node>({ id: ({ name }) => name, keys: ({ addresses }) => addresses });
+  readonly #nodes = new Table<Node>({
+    id: ({ name }) => name,
+    keys: ({ addresses, gateways }) => [...addresses, ...gateways],
+  });
   readonly #controllers = new Table<Controller>({ id: ({ uid }) => uid, keys: () => [] });
   readonly #groups = new Map<string, Group>();
   readonly #groupsOf = new Index<Group>();

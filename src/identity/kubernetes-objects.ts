@@ -92,6 +92,8 @@ export interface Node {
   readonly name: string;
   readonly addresses: readonly string[];
   readonly podPrefixes: readonly string[];
+  /** Its addresses within those. */
+  readonly gateways: readonly string[];
 }
 
 /** A ReplicaSet or a Job, and who made it. */
@@ -270,8 +272,9 @@ export function nodeOf({ metadata, spec = {}, status = {} }: RawNode): Node {
   const podPrefixes = [...new Set([...(spec.podCIDR ? [spec.podCIDR] : []), ...(spec.podCIDRs ?? [])])];
   return {
     name: metadata.name,
-    addresses: canonicals([...addresses.map(({ address }) => address), ...podPrefixes.map(gatewayOf)]),
+    addresses: canonicals(addresses.map(({ address }) => address)),
     podPrefixes,
+    gateways: canonicals(podPrefixes.map(gatewayOf)),
   };
 }
 

@@ -30,7 +30,7 @@ test("the article's manifest and queries run verbatim, and tell what the servers
   await using bookinfo = await Namespace.make('bookinfo');
   await bookinfo.manifest('bookinfo.yaml');
   await bookinfo.manifest('load.yaml');
-  const pods = await list('pods', '-n', 'bookinfo');
+  const pods = await list('pods', '-n', bookinfo.name);
   expect(pods).toHaveLength(5);
   expect(pods.flatMap(({ metadata }) => Object.keys(metadata.annotations ?? {}))).toEqual([]);
 
@@ -48,8 +48,7 @@ test("the article's manifest and queries run verbatim, and tell what the servers
     );
   // A rate needs a value to rise from: each series exists before it counts.
   for (const id of ['1', 'broken', 'slow', 'missing']) await ab(4, id);
-  const total =
-    'sum(hubble_flows_processed_total{verdict="FORWARDED", l7_protocol="http", destination_namespace="bookinfo"})';
+  const total = `sum(hubble_flows_processed_total{verdict="FORWARDED", l7_protocol="http", destination_namespace="${bookinfo.name}"})`;
   await until('a first scrape', async () => (await prometheus.query(total))[0]?.value === 64);
   await ab(300, '1');
   await ab(30, 'broken');
@@ -96,10 +95,10 @@ test("the article's manifest and queries run verbatim, and tell what the servers
     expect(
       page.requests(role, {
         source_service: 'productpage',
-        source_namespace: 'bookinfo',
+        source_namespace: bookinfo.name,
         source_workload: 'productpage-v1',
         destination_service: 'details',
-        destination_namespace: 'bookinfo',
+        destination_namespace: bookinfo.name,
         destination_workload: 'details-v1',
       }),
     ).toBe(376);

@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import type { Page, Wanted } from '../support/exposition.js';
@@ -38,7 +41,11 @@ const service = (name: string, app: string, more: object = {}) => ({
 });
 
 /** How often it asked, by the names on either end, as one side counted; other namespaces' left out. */
-function exchanges(page: Page, role: 'client' | 'server', namespace: string): Record<string, number> {
+function exchanges(
+  page: Page,
+  role: 'client' | 'server',
+  { name: namespace }: Namespace,
+): Record<string, number> {
   const wanted: Wanted[] = [{ destination_namespace: namespace }, { source_namespace: namespace }];
   const samples = new Set(
     wanted.flatMap((labels) => page.of(`http_${role}_request_duration_seconds_count`, labels)),
@@ -51,11 +58,13 @@ function exchanges(page: Page, role: 'client' | 'server', namespace: string): Re
   return counts;
 }
 
-const ended = (namespace: Namespace, name: string) =>
-  until(`the end of ${name}`, async () => {
+const ended = async (namespace: Namespace, name: string) => {
+  const phase = await until(`the end of ${name}`, async () => {
     const [pod] = await list('pods', '-n', namespace.name, '-l', `app=${name}`);
-    return pod?.status.phase === 'Succeeded';
+    return /Succeeded|Failed/.test(pod?.status.phase ?? '') && pod?.status.phase;
   });
+  expect(`${name} ${phase}`).toBe(`${name} Succeeded`);
+};
 
 const running = (namespace: Namespace, name: string) =>
   namespace.kubectl('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=120s');
@@ -66,19 +75,22 @@ test('the first request of a new pod has its name, though it is gone a moment la
   await using space = await Namespace.make('first-request');
   await space.create(server('web'), service('web', 'web'));
   await running(space, 'web');
+  await space.create(script('probe', 'until curl -sf http://web:9080/ratings/1; do sleep 0.2; done'));
+  await ended(space, 'probe');
   for (let index = 0; index < 5; index++) {
     await space.create(script(`caller-${index}`, 'curl -sf http://web:9080/ratings/1'));
     await ended(space, `caller-${index}`);
     await space.kubectl('delete', 'pod', `caller-${index}`);
   }
-  const expected = Object.fromEntries(Array.from({ length: 5 }, (_, index) => [`caller-${index} -> web`, 1]));
+  const callers = Array.from({ length: 5 }, (_, index) => `caller-${index}`);
+  const expected = Object.fromEntries(['probe', ...callers].map((caller) => [`${caller} -> web`, 1]));
   await until('all are named', async () => {
-    const page = await scrape();
-    return Object.keys(exchanges(page, 'server', 'first-request')).length === 5;
+    const names = Object.keys(exchanges(await scrape(), 'server', space));
+    return names.length >= callers.length + 1;
   });
   const page = await scrape();
-  expect(exchanges(page, 'server', 'first-request')).toEqual(expected);
-  expect(exchanges(page, 'client', 'first-request')).toEqual(expected);
+  expect(exchanges(page, 'server', space)).toEqual(expected);
+  expect(exchanges(page, 'client', space)).toEqual(expected);
 });
 
 test('a rolling update changes no name', { timeout }, async () => {
@@ -109,7 +121,7 @@ test('a rolling update changes no name', { timeout }, async () => {
   const page = await scrape();
   for (const role of ['client', 'server'] as const) {
     const samples = page.of(`http_${role}_request_duration_seconds_count`, {
-      destination_namespace: 'rolling',
+      destination_namespace: space.name,
       destination_service: 'details',
     });
     expect(
@@ -139,27 +151,27 @@ test('who gets the address of a pod that is gone, gets none of its numbers', { t
   const expected = { 'load -> first': 11, 'load -> second': 7 };
   await until(
     'all are named',
-    async () => Object.keys(exchanges(await scrape(), 'client', 'reuse')).length >= 2,
+    async () => Object.keys(exchanges(await scrape(), 'client', space)).length >= 2,
   );
   const page = await scrape();
-  expect(exchanges(page, 'server', 'reuse')).toEqual(expected);
-  expect(exchanges(page, 'client', 'reuse')).toEqual(expected);
+  expect(exchanges(page, 'server', space)).toEqual(expected);
+  expect(exchanges(page, 'client', space)).toEqual(expected);
 });
 
 test('a pod with the network of the node is itself, not the node', { timeout }, async () => {
   await using space = await Namespace.make('host-network');
+  await space.create(server('web', { spec: { hostNetwork: true } }));
+  await running(space, 'web');
   await space.create(
-    server('web', { spec: { hostNetwork: true } }),
     script('caller', `curl -sf http://${facts.node}:9080/ratings/[1-3]`),
     script('caller-there', `curl -sf http://${facts.node}:9080/ratings/[1-2]`, { hostNetwork: true }),
   );
-  await running(space, 'web');
   await ended(space, 'caller');
   await ended(space, 'caller-there');
   const page = await scrape();
   const expected = { 'caller -> web': 3, 'caller-there -> web': 2 };
-  expect(exchanges(page, 'server', 'host-network')).toEqual(expected);
-  expect(exchanges(page, 'client', 'host-network')).toEqual(expected);
+  expect(exchanges(page, 'server', space)).toEqual(expected);
+  expect(exchanges(page, 'client', space)).toEqual(expected);
 });
 
 test('from outside: the world where its address is seen, the node where that hides it', {
@@ -168,29 +180,53 @@ test('from outside: the world where its address is seen, the node where that hid
   await using space = await Namespace.make('outside');
   await space.create(
     server('web'),
+    service('web', 'web'),
     service('hidden', 'web', { type: 'NodePort' }),
     service('seen', 'web', { type: 'NodePort', externalTrafficPolicy: 'Local' }),
   );
   await running(space, 'web');
-  const ports = JSON.parse(
-    await space.kubectl(
-      'get',
-      'services',
-      '-o',
-      'jsonpath={"{"}{range .items[*]}"{.metadata.name}":{.spec.ports[0].nodePort},{end}"":0{"}"}',
+  const ask = async (name: string, count: number) => {
+    const services = await list<Service>('services', '-n', space.name);
+    const port = services.find(({ metadata }) => metadata.name === name)?.spec.ports[0]?.nodePort;
+    for (let index = 0; index < count; index++)
+      await until(name, async () => (await fetch(`http://${facts.node}:${port}/ratings/1`)).ok);
+  };
+  await ask('hidden', 3);
+  await ask('seen', 2);
+  expect(exchanges(await scrape(), 'server', space)).toEqual({ 'node -> web': 3, 'world -> web': 2 });
+});
+
+interface Service {
+  readonly metadata: { readonly name: string };
+  readonly spec: { readonly ports: readonly { readonly nodePort?: number }[] };
+}
+
+test('a service that is dialled has its name, whoever answers', { timeout }, async () => {
+  await using space = await Namespace.make('dialled');
+  const elsewhere = createServer((_, response) => response.end('fine')).listen(0, facts.outside);
+  await once(elsewhere, 'listening');
+  const { port } = elsewhere.address() as AddressInfo;
+  await space.create(
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'elsewhere' },
+      spec: { ports: [{ port: 9080, targetPort: port }] },
+    },
+    {
+      apiVersion: 'v1',
+      kind: 'Endpoints',
+      metadata: { name: 'elsewhere' },
+      subsets: [{ addresses: [{ ip: facts.outside }], ports: [{ port }] }],
+    },
+    script(
+      'caller',
+      'until curl -sf http://elsewhere:9080/1; do sleep 0.2; done; curl -sf http://elsewhere:9080/[2-4]',
     ),
   );
-  const ask = (port: number, count: number) =>
-    until(`port ${port}`, async () => {
-      const answers = Array.from({ length: count }, () => fetch(`http://${facts.node}:${port}/ratings/1`));
-      return (await Promise.all(answers)).every(({ ok }) => ok);
-    });
-  await ask(ports.hidden, 3);
-  await ask(ports.seen, 2);
-  expect(exchanges(await scrape(), 'server', 'outside')).toEqual({
-    'node -> hidden': 3,
-    'world -> hidden': 2,
-  });
+  await ended(space, 'caller');
+  elsewhere.close();
+  expect(exchanges(await scrape(), 'client', space)).toEqual({ 'caller -> elsewhere': 4 });
 });
 
 /** Has host-local, which hands addresses out in turn, begin with this one. */

@@ -4,6 +4,7 @@
  * @module
  */
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -44,7 +45,7 @@ export interface Pod {
   readonly status: { readonly podIP?: string; readonly phase: string };
 }
 
-/** A namespace of the test's own, gone when the test is over, with all in it. */
+/** A namespace of the test's own, with a name that no other ever had; gone when the test is over, with all in it. */
 export class Namespace {
   readonly name: string;
 
@@ -52,7 +53,8 @@ export class Namespace {
     this.name = name;
   }
 
-  static async make(name: string): Promise<Namespace> {
+  static async make(purpose: string): Promise<Namespace> {
+    const name = `${purpose}-${randomBytes(3).toString('hex')}`;
     await kubectl(['create', 'namespace', name]);
     await until(`the service account of ${name}`, () =>
       kubectl(['-n', name, 'get', 'serviceaccount', 'default']),

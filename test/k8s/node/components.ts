@@ -107,9 +107,9 @@ export function containerd({ state }: Node): string[] {
     plugins: [
       {
         type: 'ptp',
+        ipMasq: true, // whoever is outside of the cluster knows the node's address only
         ipam: { type: 'host-local', ranges: [[{ subnet: POD_NETWORK }]], routes: [{ dst: '0.0.0.0/0' }] },
       },
-      { type: 'portmap', capabilities: { portMappings: true } },
     ],
   });
   const config = join(state, 'containerd.toml');
