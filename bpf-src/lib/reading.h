@@ -53,8 +53,15 @@ __attribute__((noinline)) int classify(struct __sk_buff *skb, __u32 direction)
 	if (http2_begin(skb, direction))
 		return AGAIN;
 	s = stream_of(c, direction);
-	if (c->synced)
+	if (c->synced) {
+		__u64 at = bounded(s->at);
+		__u32 n = s->end - at;
+
+		/* too little to tell: the rest comes with the next segment */
+		if (!is_request(c, direction) && n && n < FRAME_HEADER && begins_like_settings(s, at, n))
+			return STOP;
 		return give_up(c, CONNECTIONS_OTHER);
+	}
 	s->phase = UNSYNCED;
 	s->began = 0;
 	return STOP;

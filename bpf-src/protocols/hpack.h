@@ -24,7 +24,7 @@ enum field {
 	FIELD_OTHER,
 	FIELD_STATUS,	    /* :status; 1 = it makes no sense */
 	FIELD_METHOD,	    /* :method; an enum method plus 1 */
-	FIELD_PATH,	    /* :path; the id of a method of gRPC plus 1, 1 = it has none (yet) */
+	FIELD_PATH,	    /* :path; the id of a method of gRPC plus 1, or PATH_UNNAMED */
 	FIELD_CONTENT_TYPE, /* an enum content */
 	FIELD_GRPC_STATUS,  /* an enum grpc_status */
 	FIELD_LOST,	    /* an entry of the dynamic table that was not seen, or not kept */
@@ -35,13 +35,14 @@ enum content { CONTENT_OTHER = 1, CONTENT_GRPC };
 
 #define MEANING(field, value) ((field) << 12 | (value))
 #define NONSENSE 1
+#define PATH_UNNAMED 1
 
 /* RFC 7541 appendix A. */
 const __u16 static_table[64] = {
 	[2] = MEANING(FIELD_METHOD, METHOD_GET + 1),
 	[3] = MEANING(FIELD_METHOD, METHOD_POST + 1),
-	[4] = MEANING(FIELD_PATH, 1),
-	[5] = MEANING(FIELD_PATH, 1),
+	[4] = MEANING(FIELD_PATH, PATH_UNNAMED),
+	[5] = MEANING(FIELD_PATH, PATH_UNNAMED),
 	[8] = MEANING(FIELD_STATUS, 200),
 	[9] = MEANING(FIELD_STATUS, 204),
 	[10] = MEANING(FIELD_STATUS, 206),
@@ -232,7 +233,7 @@ static __always_inline __u32 value_of(const struct hpack *h, __u32 field)
 	case FIELD_CONTENT_TYPE:
 		return content_value(text[0], text[1], text[2], size, huffman);
 	}
-	return FIELD_PATH == field;
+	return field == FIELD_PATH ? PATH_UNNAMED : 0;
 }
 
 static __always_inline __u32 entry_at(__u64 number)

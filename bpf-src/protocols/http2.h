@@ -399,6 +399,17 @@ static __always_inline int is_preface(const struct stream *s, __u64 at)
 	       eight(s, at + 16) == EIGHT('\r', '\n', 'S', 'M', '\r', '\n', '\r', '\n');
 }
 
+/*
+ * A server may speak before it is asked, and what it says first are its settings (RFC 9113 3.4): "00 LL LL 04 00", and
+ * four zeros. As far as they are there; n > 0.
+ */
+static __always_inline int begins_like_settings(const struct stream *s, __u64 at, __u32 n)
+{
+	__u64 different = (eight(s, at) ^ EIGHT(0, 0, 0, SETTINGS, 0, 0, 0, 0)) & EIGHT(255, 0, 0, 255, 255, 255, 255, 255);
+
+	return !(n < 8 ? different & FIRST(n) : different);
+}
+
 /* Whether a connection that does not speak HTTP/1 begins like HTTP/2, or, if it was open before, goes on like it. */
 static __always_inline int is_http2(struct __sk_buff *skb, struct connection *c, __u32 direction)
 {
@@ -410,10 +421,9 @@ static __always_inline int is_http2(struct __sk_buff *skb, struct connection *c,
 		return 1;
 	if (c->joined)
 		return begins_with_frame(skb, direction);
-	/* a server may speak before it is asked, and what it says first are its settings (RFC 9113 3.4) */
 	header = __builtin_bswap64(eight(s, at));
-	return n >= FRAME_HEADER && FRAME_TYPE(header) == SETTINGS && !FRAME_FLAGS(header) &&
-	       FRAME_LENGTH(header) <= 16384 && is_frame(header, eight(s, at + 8) & 255);
+	return n >= FRAME_HEADER && begins_like_settings(s, at, n) && FRAME_LENGTH(header) <= 16384 &&
+	       is_frame(header, eight(s, at + 8) & 255);
 }
 
 /* True if it turns out that the connection speaks HTTP/2 from the parser's place on. Both directions may find out. */
@@ -601,20 +611,25 @@ __attribute__((noinline)) int http2_frame(struct __sk_buff *skb, __u32 direction
 	return end_by_frame(skb, h, f, s, header);
 }
 
-/* The id that stands for a call's path. */
+/*
+ * The id that stands for a call's path. A path of the static table is no method, and of one that was put into the table
+ * by a request that was no gRPC the text is gone.
+ */
 static __noinline int rpc_method_of(struct connection *c, struct hpack *p)
 {
-	__u32 id = RPC_METHOD_OVERFLOW;
+	__u32 id;
 
 	if (!c || !p)
 		return 0;
-	if (p->path_here) {
-		id = TAKE_INDEX(rpc_methods, free_methods, &p->path, RPC_METHOD_OVERFLOW);
-		if (p->path_entry)
-			p->entry[entry_at(p->path_entry - 1)] = MEANING(FIELD_PATH, id + 1);
-	} else if (p->found[FIELD_PATH] != 1) {
-		return p->found[FIELD_PATH] ? p->found[FIELD_PATH] - 1 : RPC_METHOD_NONE;
-	}
+	if (!p->path_here)
+		return p->found[FIELD_PATH] == PATH_UNNAMED ? RPC_METHOD_OVERFLOW :
+		       p->found[FIELD_PATH]		    ? p->found[FIELD_PATH] - 1 :
+							      RPC_METHOD_NONE;
+	id = TAKE_INDEX(rpc_methods, free_methods, &p->path, RPC_METHOD_OVERFLOW);
+	if (id == RPC_METHOD_OVERFLOW)
+		note(c->role, METHODS_OVERFLOWED, 1);
+	if (p->path_entry)
+		p->entry[entry_at(p->path_entry - 1)] = MEANING(FIELD_PATH, id + 1);
 	return id;
 }
 
@@ -660,8 +675,6 @@ __attribute__((noinline)) int http2_request(struct __sk_buff *skb, __u32 directi
 	if (p->found[FIELD_CONTENT_TYPE] == CONTENT_GRPC) {
 		e->request_content = REQUEST_GRPC;
 		e->rpc_method = rpc_method_of(c, p);
-		if (e->rpc_method == RPC_METHOD_OVERFLOW)
-			note(c->role, METHODS_OVERFLOWED, 1);
 	} else if (!p->found[FIELD_CONTENT_TYPE] && lost) {
 		e->request_content = REQUEST_LOST;
 	}
