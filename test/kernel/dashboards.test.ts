@@ -3,7 +3,7 @@
  * refused, connections reset and segments lost: every query has an answer, and the answers are what the services, the
  * faulty client and the kernel counted themselves.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,6 +28,9 @@ import { type Prometheus, type Series, startPrometheus } from '../support/promet
 const WINDOW = 30;
 const STEP = 2;
 const PER_SECOND = 50;
+/** Of gRPC. */
+const UNAVAILABLE = 14;
+const TESTS = join(import.meta.dirname, '..');
 /** Seconds until what has no answer is taken to have none. */
 const PATIENCE = 20;
 
@@ -129,7 +132,7 @@ async function series(prometheus: Prometheus, query: string, atLeast = 1): Promi
 
 const value = async (prometheus: Prometheus, query: string) => (await series(prometheus, query))[0]!.value;
 
-const timeout = 240_000 * Number(process.env.MESHTAP_TIME_SCALE ?? 1);
+const timeout = 600_000 * Number(process.env.MESHTAP_TIME_SCALE ?? 1);
 
 test('every query is answered, with what was counted elsewhere', { timeout }, async () => {
   const { path } = makeCgroup('dashboards');
@@ -164,29 +167,42 @@ test('every query is answered, with what was counted elsewhere', { timeout }, as
       ports.set(metric.destination_service!, Number(metric.server_port));
   }
 
-  // From here on there are faults.
-  island.lose(100, [...ports.values()]);
-  const faults = spawn(
-    'bash',
-    [
-      '-c',
-      'echo $BASHPID > "$1"; shift; exec "$@"',
-      '-',
-      join(path, `meshtap-demo-${demo.pid}`, 'load/cgroup.procs'),
-      ...island.entering,
-      process.execPath,
-      join(import.meta.dirname, '../support/faults-process.js'),
-      String(ports.get('productpage')),
-    ],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  );
-  const stopFaults = async () => {
-    const ended = once(faults, 'exit');
-    if (faults.kill()) await ended;
+  const processes: ChildProcess[] = [];
+  const stopOthers = () =>
+    Promise.all(
+      processes.map(async (child) => {
+        const ended = once(child, 'exit');
+        if (child.exitCode === null && child.kill()) await ended;
+      }),
+    );
+  onTestFinished(async () => void (await stopOthers()));
+  /** Runs a script as another service of the demo. */
+  const inside = (service: string, script: string, ...args: string[]) => {
+    const settle = 'mkdir -p "$1" && echo $BASHPID > "$1/cgroup.procs" && shift && exec "$@"';
+    const cgroup = join(path, `meshtap-demo-${demo.pid}`, service);
+    const command = [...island.entering, process.execPath, join(TESTS, script), ...args];
+    const child = spawn('bash', ['-c', settle, '-', cgroup, ...command], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    child.stdout.setEncoding('utf8');
+    processes.push(child);
+    return child;
   };
-  onTestFinished(stopFaults);
+
+  // From here on there are faults, and gRPC: a call now and then, every fourth of which fails.
+  island.lose(100, [...ports.values()]);
+  const faults = inside('load', 'support/faults-process.js', String(ports.get('productpage')));
+  const pricing = inside('pricing', 'fixtures/grpc/server.js');
+  const [port] = await once(pricing.stdout, 'data');
+  const plan = Array.from({ length: 240 }, (_, i) => ({
+    method: 'Say',
+    calls: 1,
+    after: i * 800,
+    code: i % 4 === 3 ? UNAVAILABLE : 0,
+  }));
+  inside('load', 'fixtures/grpc/client.js', `127.0.0.1:${port.trim()}`, JSON.stringify(plan));
   let told = '';
-  faults.stdout!.setEncoding('utf8').on('data', (text: string) => {
+  faults.stdout.on('data', (text: string) => {
     told = text;
   });
   const mischief = () => JSON.parse(told.trim().split('\n').at(-1)!) as { refused: number; reset: number };
@@ -250,6 +266,7 @@ test('every query is answered, with what was counted elsewhere', { timeout }, as
     // The schedule of the demo: one in 25 and one in 50 fail, one in 40 is slow.
     expect(Math.abs(by(ratio).get('ratings')! - 1 / 25), dialect).toBeLessThan(0.01);
     expect(Math.abs(by(ratio).get('reviews')! - 1 / 50), dialect).toBeLessThan(0.01);
+    expect(Math.abs(by(ratio).get('pricing')! - 1 / 4), dialect).toBeLessThan(0.06);
     expect(by(ratio).get('details'), dialect).toBe(0);
     expect(by(p99).get('ratings')!, dialect).toBeGreaterThan(0.25);
   }
@@ -284,7 +301,7 @@ test('every query is answered, with what was counted elsewhere', { timeout }, as
     for (const { record } of rulesOf(dialect)) if (record) await series(prometheus, record);
     const firing = (name: string) => rules.find((rule) => rule.name === name)!.firing;
     const burning = firing('MeshtapErrorBudgetBurnsFast').map(({ service }) => service);
-    expect(burning, dialect).toEqual(expect.arrayContaining(['ratings', 'reviews']));
+    expect(burning, dialect).toEqual(expect.arrayContaining(['pricing', 'ratings', 'reviews']));
     expect(burning, dialect).not.toContain('details');
     expect(firing('MeshtapAgentDown')).toEqual([]);
     expect(firing('MeshtapCoverageLow')).toEqual([]);
@@ -293,7 +310,7 @@ test('every query is answered, with what was counted elsewhere', { timeout }, as
   const failing = alerts.find(({ name }) => name === 'MeshtapConnectFailures')!.firing;
   expect(failing).toMatchObject([{ source_service: 'load', destination_service: 'unknown' }]);
 
-  await stopFaults();
+  await stopOthers();
   await demo.stop();
   for (;;) {
     const down = (await otel.rules()).find(({ name }) => name === 'MeshtapAgentDown')!.firing;
