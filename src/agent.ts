@@ -46,6 +46,8 @@ export interface AgentOptions {
    * not told of yet. What is counted there is reported then, under its name. @default 30000
    */
   waitForNames?: number;
+  /** A file in /run that keeps names of pods and containers that are gone for the next agent. @default none */
+  names?: string;
   /** Families about the process, asked at each collection. @default none */
   self?: () => readonly MetricFamily[];
   /** @default silent */
@@ -95,6 +97,7 @@ export async function createAgent({
   resource = {},
   identities,
   waitForNames,
+  names: memory,
   self = () => [],
   log = pino({ level: 'silent' }),
   signal = new AbortController().signal,
@@ -130,6 +133,7 @@ export async function createAgent({
         },
         ...(identities !== undefined && { limit: identities }),
         ...(waitForNames !== undefined && { wait: waitForNames }),
+        ...(memory !== undefined && { memory }),
       },
       signal,
     );

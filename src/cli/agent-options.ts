@@ -12,7 +12,7 @@ import { local } from '../identity/local.js';
 import { staticTable } from '../identity/static.js';
 import { agentProcess } from '../metrics/self.js';
 import { ebpf } from '../receivers/ebpf.js';
-import { cgroupsOf } from './runtime-files.js';
+import { cgroupsOf, namesOf } from './runtime-files.js';
 
 /** How an agent is run, beside its configuration. */
 export interface RunOptions {
@@ -55,6 +55,7 @@ export async function agentOptions(
     boundaries: config.boundaries,
     identities,
     waitForNames: identity.wait,
+    ...(run.ephemeral ? {} : { names: namesOf(instance) }),
     resource: { 'service.instance.id': `${hostname()}/${instance}`, ...config.resource },
     self: agentProcess,
     log,

@@ -1,7 +1,7 @@
 import { realpathSync } from 'node:fs';
 import { detach as detachInstance, listInstances } from '../bpf/instance.js';
 import { MeshtapError } from '../errors.js';
-import { cgroupsOf, forget, socketOf } from './runtime-files.js';
+import { cgroupsOf, forget, namesOf, socketOf } from './runtime-files.js';
 
 export interface DetachOptions {
   instance?: string;
@@ -16,7 +16,7 @@ export function detach({ instance, cgroup }: DetachOptions): void {
   for (const name of names) {
     if (!detachInstance({ instance: name })) throw nothing(`there is no pinned instance ${name}`);
     // No agent runs it: a socket that is there is that of one that was killed.
-    for (const file of [cgroupsOf(name), socketOf(name)]) forget(file);
+    for (const file of [cgroupsOf(name), namesOf(name), socketOf(name)]) forget(file);
     process.stdout.write(`instance ${name} is detached\n`);
   }
 }

@@ -11,6 +11,9 @@ export const socketOf = (name: string): string => join(FOLDER, `${name}${SOCKET}
 /** The names of the cgroups that an instance has seen. */
 export const cgroupsOf = (instance: string): string => join(FOLDER, `${instance}.cgroups`);
 
+/** What an instance's pods and containers were called. */
+export const namesOf = (instance: string): string => join(FOLDER, `${instance}.names`);
+
 /** Names of all sockets that are there, of the dead too. */
 export function socketNames(): string[] {
   try {

@@ -3,14 +3,14 @@ import { dirname } from 'node:path';
 import { BoundedMap } from './bounded-map.js';
 
 /**
- * A file of cgroups that were asked for, so that the next process can still name those that are gone by then: the
- * kernel may keep what they did for longer than any process lives. Ids are not used twice before the next boot, so
- * it belongs where nothing outlives that: in /run. Where it can not be written, names end with the process.
+ * A file of what is known of cgroups, so that the next process can still name those that are gone by then: the kernel
+ * may keep what they did for longer than any process lives. Ids are not used twice before the next boot, so it belongs
+ * where nothing outlives that: in /run. Where it can not be written, what is known ends with the process.
  */
-export class CgroupMemory {
+export class CgroupMemory<V> {
   readonly #file: string;
   readonly #limit: number;
-  readonly #known: BoundedMap<bigint, string>;
+  readonly #known: BoundedMap<bigint, V>;
   /** Written since the file was made anew. Whatever is there at first may end in a line cut short. */
   #lines = Number.POSITIVE_INFINITY;
 
@@ -19,23 +19,24 @@ export class CgroupMemory {
     this.#file = file;
     this.#limit = limit;
     this.#known = new BoundedMap(limit);
-    for (const [id, path] of parse(file)) this.#known.set(id, path);
+    for (const [id, value] of parse<V>(file)) this.#known.set(id, value);
   }
 
   /** What this process or one before it noted. */
-  pathOf(id: bigint): string | undefined {
+  get(id: bigint): V | undefined {
     return this.#known.get(id);
   }
 
-  note(id: bigint, path: string): void {
-    if (this.#known.get(id) !== undefined) return;
-    this.#known.set(id, path);
+  note(id: bigint, value: V): void {
+    const known = this.#known.get(id);
+    if (known === value || JSON.stringify(known) === JSON.stringify(value)) return;
+    this.#known.set(id, value);
     try {
       if (this.#lines >= 2 * this.#limit) this.#compact();
-      else appendFileSync(this.#file, line([id, path]));
+      else appendFileSync(this.#file, line([id, value]));
       this.#lines++;
     } catch {
-      // The names of dead cgroups are not worth more than the process.
+      // What dead cgroups were is not worth more than the process.
     }
   }
 
@@ -48,17 +49,22 @@ export class CgroupMemory {
   }
 }
 
-const line = ([id, path]: readonly [bigint, string]) => `${id} ${JSON.stringify(path)}\n`;
+const line = ([id, value]: readonly [bigint, unknown]) => `${id} ${JSON.stringify(value)}\n`;
 
-function parse(file: string): [bigint, string][] {
+function parse<V>(file: string): [bigint, V][] {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
   } catch {
     return [];
   }
-  return text.split('\n').flatMap((line): [bigint, string][] => {
-    const [, id, path] = /^(\d+) (".*")$/.exec(line) ?? [];
-    return id !== undefined && path !== undefined ? [[BigInt(id), JSON.parse(path) as string]] : [];
+  return text.split('\n').flatMap((line): [bigint, V][] => {
+    const [, id, value] = /^(\d+) (.+)$/.exec(line) ?? [];
+    try {
+      return id !== undefined && value !== undefined ? [[BigInt(id), JSON.parse(value) as V]] : [];
+    } catch {
+      // Cut short.
+      return [];
+    }
   });
 }

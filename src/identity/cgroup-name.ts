@@ -41,9 +41,12 @@ export function nameOf(path: string): Pick<Identity, 'service' | 'workload'> {
   return { service: leaf, workload: leaf };
 }
 
-/** A pod as the kubelet names its cgroup, with either driver: systemd's unit names have no `-` within a part. */
+/**
+ * A pod as the kubelet names its cgroup. With systemd's driver the name has all that is above, the kubelet's own root
+ * too, and `_` for the `-` of the uid, which would be a level (systemd.slice(5)).
+ */
 const POD =
-  /^(?:kubepods(?:-burstable|-besteffort)?-)?pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?(?::|$)/;
+  /^(?:(?:.+-)?kubepods(?:-burstable|-besteffort)?-)?pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?(?::|$)/;
 
 /** The uid of the pod that a cgroup belongs to, the innermost; of a static pod the hash of its manifest. */
 export function podOfPath(path: string): string | undefined {

@@ -20,12 +20,12 @@ export interface CgroupOptions {
  */
 export function cgroup({ watched, remember = 16_384, memory }: CgroupOptions = {}): CgroupResolver {
   let index: CgroupIndex | undefined;
-  let past: CgroupMemory | undefined;
+  let past: CgroupMemory<string> | undefined;
   let watchedPath = '/';
   const added = new EventEmitter<{ added: [path: string] }>();
 
   const pathOf = (id: bigint): string | undefined => {
-    const path = index?.pathOf(id) ?? past?.pathOf(id);
+    const path = index?.pathOf(id) ?? past?.get(id);
     if (path !== undefined) past?.note(id, path);
     return path;
   };

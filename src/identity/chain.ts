@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { disposeAll } from '../dispose.js';
 import type { Endpoint } from '../receivers/counts.js';
 import { BoundedMap } from './bounded-map.js';
+import { CgroupMemory } from './cgroup-memory.js';
 import {
   FIRST_PREFIX_ID,
   type Identity,
@@ -20,6 +21,8 @@ export interface ChainOptions {
   limit?: number;
   /** How long an end that may get a name any moment is held back at most, milliseconds. @default 30000 */
   wait?: number;
+  /** A file in /run that keeps the names of cgroups for the next process, which may find nobody who knows them. @default none */
+  memory?: string;
   /** What the resolvers may ask for. @default nothing */
   host?: ResolverHost;
   /** For tests: milliseconds that only grow. @default performance.now */
@@ -65,7 +68,7 @@ interface Answer {
 
 /** Starts the resolvers. If one rejects, those before it are closed and the error is passed on. */
 export async function startChain(
-  { resolvers, limit = 65_536, wait = 30_000, host, now = () => performance.now() }: ChainOptions,
+  { resolvers, limit = 65_536, wait = 30_000, memory, host, now = () => performance.now() }: ChainOptions,
   signal: AbortSignal,
 ): Promise<Chain> {
   const started: Resolver[] = [];
@@ -84,6 +87,7 @@ export async function startChain(
   const folded = new FoldedPrefixes(resolvers);
 
   const held = new Held(wait);
+  const past = memory === undefined ? undefined : new CgroupMemory<Identity>(memory, limit);
 
   const ask = (question: Question): Reply => {
     const { endpoint } = question;
@@ -103,15 +107,20 @@ export async function startChain(
       const fresh = before && time < before.askAgainAt && before.by?.revision?.() === before.revision;
       if (fresh) return before.identity;
       const { identity, by, pending } = ask(question);
-      // Nobody else ever gets the id of a cgroup: a good name need not be waited for again.
-      const keeps = pending && question.endpoint.kind === 'cgroup' && before?.by && !before.gaveUp;
-      if (keeps) return before.identity;
+      const { endpoint } = question;
+      if (endpoint.kind === 'cgroup') {
+        // Nobody else ever gets the id of a cgroup: a good name need not be waited for again.
+        const kept = before?.by && !before.gaveUp ? before.identity : past?.get(endpoint.cgroup);
+        if (pending && kept) return kept;
+        // Names that their source forgets.
+        if (!pending && identity && by?.pending) past?.note(endpoint.cgroup, identity);
+      }
       if (pending && !before?.gaveUp && held.hold(key, time)) return undefined;
       held.release(key);
       const found = { by, revision: by?.revision?.(), gaveUp: pending };
       const answer = identity
         ? { ...found, identity, askAgainAt: time + FRESH, knownAt: time }
-        : { ...found, ...outlived(question.endpoint, pending ? undefined : before, time) };
+        : { ...found, ...outlived(endpoint, pending ? undefined : before, time) };
       answers.set(key, answer);
       return answer.identity;
     },

@@ -8,40 +8,40 @@ const file = () => join(temporaryDirectory(), 'deep', 'default.cgroups');
 
 test('what one process noted, the next one knows', () => {
   const path = file();
-  new CgroupMemory(path, 10).note(7n, '/a "quoted"\nname');
-  const next = new CgroupMemory(path, 10);
-  expect(next.pathOf(7n)).toBe('/a "quoted"\nname');
-  expect(next.pathOf(8n)).toBeUndefined();
+  new CgroupMemory<string>(path, 10).note(7n, '/a "quoted"\nname');
+  const next = new CgroupMemory<string>(path, 10);
+  expect(next.get(7n)).toBe('/a "quoted"\nname');
+  expect(next.get(8n)).toBeUndefined();
 });
 
 test('a line cut short is left out, and what comes after it is not', () => {
   const path = file();
-  new CgroupMemory(path, 10).note(7n, '/whole');
+  new CgroupMemory<string>(path, 10).note(7n, '/whole');
   appendFileSync(path, '8 "/cut');
-  const next = new CgroupMemory(path, 10);
-  expect([next.pathOf(7n), next.pathOf(8n)]).toEqual(['/whole', undefined]);
+  const next = new CgroupMemory<string>(path, 10);
+  expect([next.get(7n), next.get(8n)]).toEqual(['/whole', undefined]);
   next.note(9n, '/after');
-  expect(new CgroupMemory(path, 10).pathOf(9n)).toBe('/after');
+  expect(new CgroupMemory<string>(path, 10).get(9n)).toBe('/after');
 });
 
 test('neither the memory nor the file grows without end', () => {
   const path = file();
-  const memory = new CgroupMemory(path, 10);
+  const memory = new CgroupMemory<string>(path, 10);
   for (let id = 0n; id < 1000n; id++) memory.note(id, `/job-${id}`);
   expect(readFileSync(path, 'utf8').trim().split('\n').length).toBeLessThanOrEqual(20);
-  const next = new CgroupMemory(path, 10);
-  expect(next.pathOf(999n)).toBe('/job-999');
-  expect(next.pathOf(1n)).toBeUndefined();
+  const next = new CgroupMemory<string>(path, 10);
+  expect(next.get(999n)).toBe('/job-999');
+  expect(next.get(1n)).toBeUndefined();
 });
 
 test('nothing to note, no file', () => {
   const path = file();
-  new CgroupMemory(path, 10);
+  new CgroupMemory<string>(path, 10);
   expect(existsSync(path)).toBe(false);
 });
 
 test('where nothing can be written, it works for this process', () => {
-  const memory = new CgroupMemory('/dev/null/names', 10);
+  const memory = new CgroupMemory<string>('/dev/null/names', 10);
   memory.note(7n, '/a');
-  expect(memory.pathOf(7n)).toBe('/a');
+  expect(memory.get(7n)).toBe('/a');
 });

@@ -1,14 +1,27 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { nameOf } from '../../../src/identity/cgroup-name.js';
+import { containerOfPath, nameOf, podOfPath } from '../../../src/identity/cgroup-name.js';
 
-const layouts: { from: string; path: string; service: string; workload: string }[] = JSON.parse(
+interface Layout {
+  from: string;
+  path: string;
+  service: string;
+  workload: string;
+  /** The full id, where it is in a container. */
+  container?: string;
+  /** The uid, where it is in a pod. */
+  pod?: string;
+}
+
+const layouts: Layout[] = JSON.parse(
   readFileSync(new URL('../../fixtures/cgroup-paths.json', import.meta.url), 'utf8'),
 );
 
-test.each(layouts)('$from: $path', ({ path, service, workload }) => {
+test.each(layouts)('$from: $path', ({ path, service, workload, container, pod }) => {
   expect(nameOf(path)).toEqual({ service, workload });
+  expect(containerOfPath(path)).toBe(container);
+  expect(podOfPath(path)).toBe(pod);
 });
 
 test('any path has a name, and no name is longer than a directory can be', () => {

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { startChain } from '../../../src/identity/chain.js';
 import {
@@ -8,6 +9,7 @@ import {
   WORLD,
 } from '../../../src/identity/identity.js';
 import { staticTable } from '../../../src/identity/static.js';
+import { temporaryDirectory } from '../../support/bpf.js';
 
 const signal = new AbortController().signal;
 const named = (service: string): Identity => ({ ...UNKNOWN, service });
@@ -185,5 +187,102 @@ describe('start and stop', () => {
     const chain = await startChain({ resolvers: [closing('a'), closing('b')] }, signal);
     await chain[Symbol.asyncDispose]();
     expect(log).toEqual(['b', 'a']);
+  });
+});
+
+describe('an end that somebody may tell of any moment', () => {
+  /** A resolver that knows some pods and waits for all others. */
+  const patient = (known: Record<string, string> = {}) => {
+    const book = notebook('patient', known);
+    const state = { revision: 0, waits: true };
+    const resolver: Resolver = {
+      ...book.resolver,
+      pending: () => state.waits,
+      revision: () => state.revision,
+    };
+    return { ...book, resolver, state };
+  };
+  const waiting = async (
+    book: ReturnType<typeof patient>,
+    more: Partial<Parameters<typeof startChain>[0]> = {},
+  ) => {
+    const clock = { time: 0 };
+    const fallback = notebook('fallback', { 7: 'container', 8: 'container', '10.0.0.2': 'static' });
+    const resolvers = [notebook('first', { '10.0.0.3': 'sure' }).resolver, book.resolver, fallback.resolver];
+    return {
+      clock,
+      chain: await startChain({ resolvers, wait: 1000, now: () => clock.time, ...more }, signal),
+    };
+  };
+
+  test('is held back until it is told of', async () => {
+    const book = patient();
+    const { chain } = await waiting(book);
+    expect(chain.identify(cgroup(7n))).toBeUndefined();
+    expect(chain.identify(address('10.0.0.1'))).toBeUndefined();
+    expect(chain.health().held).toBe(2);
+    book.known['7'] = 'pod';
+    expect(chain.identify(cgroup(7n))?.service).toBe('pod');
+    expect(chain.health().held).toBe(1);
+  });
+
+  test('is not, where somebody before it knows for sure', async () => {
+    const { chain } = await waiting(patient());
+    expect(chain.identify(address('10.0.0.3'))?.service).toBe('sure');
+  });
+
+  test('gets the next best name after a time, and the right one whenever it comes', async () => {
+    const book = patient();
+    const { chain, clock } = await waiting(book);
+    for (clock.time = 0; clock.time < 1000; clock.time += 100)
+      expect(chain.identify(cgroup(7n))).toBeUndefined();
+    expect(chain.identify(cgroup(7n))?.service).toBe('container');
+    clock.time = 100_000;
+    expect(chain.identify(cgroup(7n))?.service).toBe('container');
+    book.known['7'] = 'pod';
+    clock.time = 200_000;
+    expect(chain.identify(cgroup(7n))?.service).toBe('pod');
+    expect(chain.health().held).toBe(0);
+  });
+
+  test('an address that was taken from one waits for the next; a cgroup keeps its name', async () => {
+    const book = patient({ 7: 'pod', '10.0.0.1': 'old' });
+    const { chain } = await waiting(book);
+    chain.identify(cgroup(7n));
+    chain.identify(address('10.0.0.1'));
+    delete book.known['7'];
+    delete book.known['10.0.0.1'];
+    book.state.revision++;
+    expect(chain.identify(cgroup(7n))?.service).toBe('pod');
+    expect(chain.identify(address('10.0.0.1'))).toBeUndefined();
+  });
+
+  test('a new revision counts at once, an old answer no more', async () => {
+    const book = patient({ '10.0.0.1': 'old' });
+    const { chain } = await waiting(book);
+    expect(chain.identify(address('10.0.0.1'))?.service).toBe('old');
+    book.known['10.0.0.1'] = 'new';
+    expect(chain.identify(address('10.0.0.1'))?.service).toBe('old');
+    book.state.revision++;
+    expect(chain.identify(address('10.0.0.1'))?.service).toBe('new');
+  });
+
+  test('no more than 4096 are, and those that nobody asks for again make room', async () => {
+    const { chain, clock } = await waiting(patient());
+    for (let id = 100n; id < 4196n; id++) expect(chain.identify(cgroup(id))).toBeUndefined();
+    expect(chain.identify(cgroup(7n))?.service).toBe('container');
+    clock.time = 10_000;
+    expect(chain.identify(cgroup(8n))).toBeUndefined();
+    expect(chain.health().held).toBe(1);
+  });
+
+  test('what a cgroup was called is known to the next process', async () => {
+    const memory = join(temporaryDirectory(), 'names');
+    const first = await waiting(patient({ 7: 'pod' }), { memory });
+    expect(first.chain.identify(cgroup(7n))?.service).toBe('pod');
+    first.chain.identify(address('10.0.0.3'));
+    const next = await waiting(patient(), { memory });
+    expect(next.chain.identify(cgroup(7n))?.service).toBe('pod');
+    expect(next.chain.identify(cgroup(8n))).toBeUndefined();
   });
 });
