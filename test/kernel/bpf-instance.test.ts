@@ -12,13 +12,13 @@ import {
   listInstances,
 } from '../../src/bpf/instance.js';
 import { MeshtapError } from '../../src/errors.js';
+import { LEDGER_WORDS } from '../../src/receivers/ebpf-decode.js';
 import { acquireCommand, acquireElsewhere, exited, kill } from '../support/acquire.js';
 import { cgroupRoot, makeCgroup } from '../support/cgroup.js';
 import { startSender } from '../support/datagrams.js';
 import { compileFixture } from '../support/fixtures.js';
 
 const { REQUESTS_SEEN, REQUESTS_ANSWERED } = enums.ledger_entry;
-const LEDGER_WORDS = 63;
 const BPFFS = '/sys/fs/bpf/meshtap';
 
 let counter = 0;

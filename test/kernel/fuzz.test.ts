@@ -143,7 +143,7 @@ const test = base.extend('steady', { scope: 'file' }, async ({ scope, meter: _ }
   return Line.connect(...peers, await peers[1].listen());
 });
 
-const patience = (60_000 + 2000 * seconds) * TIME_SCALE;
+const patience = (240_000 + 2000 * seconds) * TIME_SCALE;
 
 test('whatever two peers say', { timeout: patience }, async ({ scope, meter, connect, steady }) => {
   /** Entries by map, of those that do not keep counts. */
