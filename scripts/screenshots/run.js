@@ -3,7 +3,7 @@
  *
  *     npm run screenshots -- http://127.0.0.1:9090 [DIALECT [MINUTES]]
  *
- * Installs Grafana's components beside this file at the first run, and needs Chromium (`apt-get install chromium`).
+ * Installs Grafana's components beside this file at the first run, and needs Chromium and pngquant (`apt-get install chromium pngquant`).
  * Writes docs/images; says which panels had nothing to show.
  */
 import { execFileSync } from 'node:child_process';
@@ -65,6 +65,8 @@ try {
     const height = await tab.evaluate(() => document.documentElement.scrollHeight);
     const path = join(IMAGES, file.replace('.json', '.png'));
     await tab.screenshot({ path, clip: { x: 0, y: 0, width: 1600, height: Math.min(height, TALLEST) } });
+    // 256 colours are plenty for lines and letters.
+    execFileSync('pngquant', ['--force', '--ext', '.png', '--quality', '60-95', path]);
     process.stdout.write(`${path}${empty.length ? `; nothing to show: ${empty.join(', ')}` : ''}\n`);
     await tab.close();
   }
