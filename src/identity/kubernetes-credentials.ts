@@ -109,7 +109,7 @@ export function fromKubeconfig(file: string, context?: string): Cluster {
   const user = names.user ? pick('user', config.users, names.user).user : undefined;
   if (user?.exec || user?.['auth-provider'])
     throw unusable(file, `the user ${JSON.stringify(names.user)} gets its credentials from a program`, {
-      hint: 'Make a ServiceAccount for meshtap and use its token (deploy/kubernetes/meshtap.yaml)',
+      hint: 'Make a ServiceAccount for meshtap and use its token (deploy/kubernetes.yaml)',
     });
 
   // Relative paths are relative to the file.

@@ -83,7 +83,7 @@ const TUNING: KubernetesTuning = {
 /**
  * Names ends by what the API server of a Kubernetes cluster tells: pods of this machine by their cgroups, all others by
  * their addresses, services by the addresses that are dialled. It lists pods, services, endpoint slices, nodes, replica
- * sets and jobs once and follows their changes (deploy/kubernetes/meshtap.yaml has the role it needs). While the server
+ * sets and jobs once and follows their changes (deploy/kubernetes.yaml has the role it needs). While the server
  * can not be reached it goes on with what it has, and `status` says how old that is.
  *
  * In a pod with a service account nothing has to be configured but the variable NODE_NAME (from `spec.nodeName`); in a

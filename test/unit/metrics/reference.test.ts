@@ -14,7 +14,7 @@ import { hubble } from '../../../src/metrics/dialects/hubble.js';
 import { istio } from '../../../src/metrics/dialects/istio.js';
 import { otel } from '../../../src/metrics/dialects/otel.js';
 import type { MetricFamily } from '../../../src/metrics/family.js';
-import { agentProcess } from '../../../src/metrics/self.js';
+import { agentProcess, identityHealth } from '../../../src/metrics/self.js';
 import type { Counts } from '../../../src/receivers/counts.js';
 import { counts, histogram, http, identifyNamed, named, pair, tcp } from '../../support/counts.js';
 import { exporterContext } from '../../support/exporter-context.js';
@@ -48,7 +48,8 @@ function everything(): Counts {
 async function families(dialects: readonly Dialect[]): Promise<MetricFamily[]> {
   const running = await prometheus({ port: 0 }).start(exporterContext(() => []));
   await scrape(running.address);
-  const self = () => [...agentProcess(), ...running.families!()];
+  const names = { held: 0, ages: [{ resolver: 'kubernetes', kind: 'pods', age: 1 }] };
+  const self = () => [...agentProcess(), ...identityHealth(names), ...running.families!()];
   const { collect } = createCollector({
     sweep: async () => everything(),
     identify: identifyNamed(),
