@@ -14,7 +14,7 @@ import { hubble } from './metrics/dialects/hubble.js';
 import { istio } from './metrics/dialects/istio.js';
 import { otel } from './metrics/dialects/otel.js';
 import type { MetricFamily } from './metrics/family.js';
-import { type Identify, resolve, type Snapshot } from './metrics/model.js';
+import type { Identify, Snapshot } from './metrics/model.js';
 import { createProducer } from './metrics/producer.js';
 import { identityHealth } from './metrics/self.js';
 import { VERSION } from './metrics/version.js';
@@ -41,6 +41,8 @@ export interface AgentOptions {
   resource?: Readonly<Record<string, string>>;
   /** How many names of ends are kept in memory. @default 65536 */
   identities?: number;
+  /** Milliseconds after which a name that nobody has any more goes into the overflow points. @default 3600000, an hour */
+  foldAfter?: number;
   /**
    * How long an end that may be told a name any moment is held back at most, milliseconds: a pod that the API server has
    * not told of yet. What is counted there is reported then, under its name. @default 30000
@@ -71,7 +73,7 @@ export interface AgentStatus {
 export interface Agent extends AsyncDisposable {
   /** All families of all dialects, from one fresh sweep. Rejects with a MeshtapError if the sweep failed. */
   collect(): Promise<readonly MetricFamily[]>;
-  /** One fresh sweep before it becomes metrics: rows of counts between named ends. Rejects as `collect` does. */
+  /** The same before it becomes metrics: rows of counts between named ends. Rejects as `collect` does. */
   snapshot(): Promise<Snapshot>;
   /** The same numbers as a source for OpenTelemetry readers: `new PrometheusExporter({ metricProducers: [...] })`. */
   readonly producer: MetricProducer;
@@ -96,6 +98,7 @@ export async function createAgent({
   boundaries = DEFAULT_BOUNDARIES,
   resource = {},
   identities,
+  foldAfter,
   waitForNames,
   names: memory,
   self = () => [],
@@ -148,21 +151,21 @@ export async function createAgent({
     });
 
     // Exporters start before receivers, so that a port in use is found before the kernel is touched.
-    const sweep = async () => {
-      if (sources.size < receivers.length) throw new MeshtapError('NOT_READY', 'meshtap is starting');
-      return sum(await Promise.all([...sources.values()].map((source) => source.collect())));
-    };
     const collector = createCollector({
-      sweep,
+      sources() {
+        if (sources.size < receivers.length) throw new MeshtapError('NOT_READY', 'meshtap is starting');
+        return [...sources.values()];
+      },
       identify,
       dialects: chosen,
+      foldAfter,
       self: () => [
         ...self(),
         ...identityHealth(chain.health()),
         ...[...sinks.values()].flatMap((sink) => sink.families?.() ?? []),
       ],
     });
-    const { collect } = collector;
+    const { collect, sweep } = collector;
     const producer = createProducer({ collect });
     const context: Omit<ExporterContext, 'log'> = {
       collect,
@@ -199,7 +202,7 @@ export async function createAgent({
     return {
       collect,
       producer,
-      snapshot: async () => resolve(await sweep(), identify),
+      snapshot: async () => (await sweep()).snapshot,
       async status() {
         return {
           receivers: mapValues(sources, (source) => source.status()),
@@ -207,7 +210,7 @@ export async function createAgent({
           exporters: mapValues(sinks, ({ address }) => address),
           dialects: chosen.map(({ name }) => name),
           counts: await sweep().then(
-            ({ startedAt, ledger, budgets }) => ({ startedAt, ledger, budgets }),
+            ({ counts }) => counts,
             (error: unknown) => ({ failed: explain(error) }),
           ),
         };
@@ -239,30 +242,6 @@ function identifierOf(chain: Chain): Identify {
     });
     return { source: client, destination: server };
   };
-}
-
-/** What several receivers counted, as one sweep. */
-function sum(sweeps: readonly Counts[]): Counts {
-  const [first] = sweeps;
-  if (first === undefined || sweeps.length === 1) return first!;
-  return {
-    startedAt: Math.min(...sweeps.map(({ startedAt }) => startedAt)),
-    at: Math.max(...sweeps.map(({ at }) => at)),
-    boundaries: first.boundaries,
-    tcp: sweeps.flatMap(({ tcp }) => tcp),
-    http: sweeps.flatMap(({ http }) => http),
-    ledger: sweeps.flatMap(({ ledger }) => ledger),
-    budgets: sumByName(sweeps.flatMap(({ budgets }) => budgets)),
-  };
-}
-
-function sumByName(budgets: Counts['budgets']): Counts['budgets'] {
-  const sums = new Map<string, { name: string; used: number; limit: number }>();
-  for (const { name, used, limit } of budgets) {
-    const sum = sums.get(name) ?? { name, used: 0, limit: 0 };
-    sums.set(name, { name, used: sum.used + used, limit: sum.limit + limit });
-  }
-  return [...sums.values()];
 }
 
 /** Runs it after what is under way now, however often it is asked for until then. */

@@ -106,29 +106,47 @@ export function fillFreeQueues(maps: Maps, { pairs, series }: Limits): void {
 }
 
 /** Bytes of kernel memory, known before the start. */
-export interface Memory {
+export interface Footprint {
   /** All maps when they are full. */
   readonly total: number;
   /** By map. */
   readonly maps: Readonly<Record<string, number>>;
+  /** By limit, and under `fixed` what does not depend on any. */
+  readonly parts: Readonly<Record<keyof Limits | 'fixed', number>>;
   /** Beyond that, for each open connection that was seen. */
   readonly perConnection: number;
 }
+
+/** Maps whose size goes by a limit. */
+const BY_LIMIT: Readonly<Partial<Record<string, keyof Limits>>> = {
+  pairs: 'pairs',
+  pair_values: 'pairs',
+  free_pairs: 'pairs',
+  http_series: 'series',
+  http_values: 'series',
+  free_series: 'series',
+  early: 'early',
+};
 
 /**
  * What the maps take at most, by the kernel's own sizes (kernel/bpf/{arraymap,hashtab,queue_stack_maps,lpm_trie}.c
  * and bpf_local_storage.c): arrays and hashes when they are created, the trie as it grows.
  */
-export function memoryOf(limits: Limits, cpus: number): Memory {
+export function footprintOf(limits: Limits, cpus: number): Footprint {
   const sizes: Partial<Record<string, number>> = capacities(limits, stripesFor(cpus));
   const maps: Record<string, number> = {};
+  const parts = { series: 0, pairs: 0, early: 0, fixed: 0 };
   let perConnection = 0;
   for (const [name, map] of Object.entries(definitions)) {
     const entry = { entries: sizes[name] ?? map.maxEntries, key: map.key.size, value: map.value.size };
     if (map.type === MAP_TYPE.SK_STORAGE) perConnection += SOCKET_STORAGE_HEADER + align(map.value.size);
-    else maps[name] = bytesOf(map.type, entry, cpus);
+    else {
+      maps[name] = bytesOf(map.type, entry, cpus);
+      parts[BY_LIMIT[name] ?? 'fixed'] += maps[name];
+    }
   }
-  return { total: Object.values(maps).reduce((sum, bytes) => sum + bytes, 0), maps, perConnection };
+  const total = Object.values(parts).reduce((sum, bytes) => sum + bytes, 0);
+  return { total, maps, parts, perConnection };
 }
 
 const HASH_ENTRY_HEADER = 48;

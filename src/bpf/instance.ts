@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { type Cgroup, openCgroup } from './cgroup.js';
 import { type CountingOptions, checkLayout, configure, fillFreeQueues, type Maps } from './counting.js';
 import { requirePrivileges } from './failure.js';
-import { compare, type Group, groupOf, type Kept, layoutFor } from './layout.js';
+import { compare, connectionsLost, type Group, groupOf, type Kept, layoutFor } from './layout.js';
+import { mergeLedgers } from './ledger.js';
 import { BpfLink } from './link.js';
 import type { BpfMap } from './map.js';
 import { type BpfProgram, type LoadedObject, openObject } from './object.js';
@@ -29,10 +30,20 @@ export interface InstanceOptions extends CountingOptions {
   readonly trace?: (step: string) => void;
 }
 
+/** Bytes that live as long as the counts do. What is kept under a name replaces what was, all of it or nothing. */
+export interface Memory {
+  keep(name: string, bytes: Uint8Array): void;
+  kept(name: string): Uint8Array | undefined;
+}
+
 /** Programs that count, and the maps they count in. */
 export interface Instance extends Disposable {
   readonly cgroup: Cgroup;
   readonly maps: Maps;
+  /** Ledgers of programs before these, which are to be added (`finalTotals`). */
+  readonly formerLedgers: readonly BpfMap[];
+  /** Absent where nothing is pinned. */
+  readonly memory?: Memory;
   /** When counting began, milliseconds since the epoch. */
   readonly startedAt: number;
   /** True if the counts of a former process go on. */
@@ -69,7 +80,8 @@ async function startEphemeral(options: InstanceOptions, cgroup: Cgroup): Promise
     fillFreeQueues(object.maps, options.limits);
     const links = object.attach(cgroup.path);
     trace('attached');
-    return running({ cgroup, maps: object.maps, startedAt: Date.now(), resumed: false, lost: [] }, () => {
+    const state = { maps: object.maps, formerLedgers: [], startedAt: Date.now(), resumed: false, lost: [] };
+    return running({ cgroup, ...state }, () => {
       for (const link of links) link.close();
       object.close();
     });
@@ -87,8 +99,8 @@ async function startPinned(options: InstanceOptions, cgroup: Cgroup, instance: s
     const before = directory.current;
     const started = (!options.fresh && before && resume(before, options, cgroup)) || undefined;
     if (started) trace('resumed');
-    const { maps, close, ...state } = started ?? (await replace(directory, options, cgroup, trace));
-    return running({ cgroup, maps, ...state }, () => {
+    const { close, ...state } = started ?? (await replace(directory, options, cgroup, trace));
+    return running({ cgroup, memory: directory.current!, ...state }, () => {
       close();
       directory.close();
     });
@@ -100,9 +112,18 @@ async function startPinned(options: InstanceOptions, cgroup: Cgroup, instance: s
   }
 }
 
-interface Started extends Pick<Instance, 'maps' | 'startedAt' | 'resumed' | 'lost'> {
+interface Started extends Pick<Instance, 'maps' | 'formerLedgers' | 'startedAt' | 'resumed' | 'lost'> {
   close(): void;
 }
+
+/** The ledger that the programs of a generation write to; those of former programs have more behind it. */
+const LEDGER = 'ledgers';
+/** A ledger of programs that ended before this generation began. */
+const FORMER_LEDGER = /^ledgers_\d+$/;
+/** One that is about to be written to when the programs are replaced. */
+const NEXT_LEDGER = 'ledgers_next';
+
+const ledgersOf = (maps: Maps): [string, BpfMap][] => [...maps].filter(([name]) => name.startsWith(LEDGER));
 
 /** Goes on with what is there, if it is exactly what these options would make. */
 function resume(before: Generation, options: InstanceOptions, cgroup: Cgroup): Started | undefined {
@@ -111,8 +132,9 @@ function resume(before: Generation, options: InstanceOptions, cgroup: Cgroup): S
   const { groups } = compare(description, layoutFor(options));
   if (groups.size < ALL_GROUPS || !isRunning(before, description, cgroup)) return undefined;
   const maps = before.maps();
+  const formerLedgers = ledgersOf(maps).flatMap(([name, map]) => (name === LEDGER ? [] : [map]));
   const close = () => closeAll(maps.values());
-  return { maps, startedAt: description.startedAt, resumed: true, lost: [], close };
+  return { maps, formerLedgers, startedAt: description.startedAt, resumed: true, lost: [], close };
 }
 
 /** Whether the programs of a generation are those that see this cgroup's packets now. */
@@ -140,9 +162,14 @@ async function replace(
   const former = before ? before.maps() : new Map<string, BpfMap>();
   const formerLinks = before ? before.links() : new Map<string, BpfLink>();
   const links: BpfLink[] = [];
+  let formerLedgers: BpfMap[] = [];
   let object: LoadedObject | undefined;
   try {
-    const reused = [...former].filter(([name]) => kept.groups.has(groupOf(name)));
+    const keepsLedger = kept.groups.has('ledger');
+    const keepsConnections = kept.groups.has('connections');
+    const reused = [...former].filter(
+      ([name]) => kept.groups.has(groupOf(name)) && (keepsConnections || name !== LEDGER),
+    );
     object = await load(options, new Map(reused));
     trace('loaded');
     const countsKept = kept.groups.has('counts');
@@ -150,6 +177,12 @@ async function replace(
 
     const next = directory.begin();
     for (const [name, map] of object.maps) next.pinMap(name, map);
+    if (keepsLedger) formerLedgers = keepLedgers(former, keepsConnections);
+    for (const [i, map] of formerLedgers.entries()) next.pinMap(`${LEDGER}_${i}`, map);
+    // If this process ends between here and the commit, the programs count on with the ledger they then have.
+    if (before && keepsLedger && !keepsConnections)
+      before.pinMap(nextLedger(former), object.maps.get(LEDGER)!);
+    if (before && countsKept) next.keepAllOf(before);
     trace('pinned the maps');
     for (const program of object.programs) {
       const link = replaceOrAttach(formerLinks.get(program.name), program, cgroup);
@@ -170,16 +203,41 @@ async function replace(
     trace('described');
     directory.commit();
     trace('committed');
-    const close = () => object?.close();
-    return { maps: object.maps, startedAt, resumed: countsKept, lost: kept.lost, close };
+    const close = () => closeAll([object!, ...formerLedgers]);
+    return { maps: object.maps, formerLedgers, startedAt, resumed: countsKept, lost: kept.lost, close };
   } catch (error) {
-    object?.close();
+    closeAll([...(object ? [object] : []), ...formerLedgers]);
     throw error;
   } finally {
-    closeAll([...links, ...former.values(), ...formerLinks.values()]);
+    const passedOn = new Set(formerLedgers);
+    closeAll([
+      ...links,
+      ...[...former.values()].filter((map) => !passedOn.has(map)),
+      ...formerLinks.values(),
+    ]);
   }
 }
 
+/**
+ * The ledgers of a former generation that stay beside the one of the next. Those of programs that were replaced
+ * earlier are final, and become one; others may be written to until the programs are replaced now.
+ */
+function keepLedgers(former: Maps, goesOn: boolean): BpfMap[] {
+  const ledgers = ledgersOf(former).filter(([name]) => !goesOn || name !== LEDGER);
+  if (goesOn) return ledgers.map(([, map]) => map);
+  const final = ledgers.flatMap(([name, map]) => (FORMER_LEDGER.test(name) ? [map] : []));
+  const others = ledgers.flatMap(([name, map]) => (FORMER_LEDGER.test(name) ? [] : [map]));
+  return final.length > 0 ? [mergeLedgers(final), ...others] : others;
+}
+
+/** A name that a process which ended at the same place has not left behind. */
+function nextLedger(former: Maps): string {
+  let name = NEXT_LEDGER;
+  for (let n = 2; former.has(name); n++) name = `${NEXT_LEDGER}${n}`;
+  return name;
+}
+
+const INTERRUPTED = 'a start before this one ended half way, or the programs were detached';
 const ALL_GROUPS = 4;
 const NOTHING: Kept = { groups: new Set<Group>(), lost: [] };
 
@@ -187,9 +245,12 @@ function keep(before: Generation, cgroup: Cgroup, options: InstanceOptions): Kep
   const description = before.description();
   if (!description) return { ...NOTHING, lost: ['All counts start again at 0: another version kept them.'] };
   const kept = compare(description, layoutFor(options));
-  if (isRunning(before, description, cgroup)) return kept;
+  if (!kept.groups.has('connections') || isRunning(before, description, cgroup)) return kept;
   // Others have run meanwhile, or nobody: what is remembered of open connections is out of date.
-  return { ...kept, groups: new Set([...kept.groups].filter((group) => group !== 'connections')) };
+  const groups = new Set([...kept.groups].filter((group) => group !== 'connections'));
+  // The connections of a cgroup that was removed are gone with it.
+  const lost = description.cgroup.id === String(cgroup.id) ? [connectionsLost(INTERRUPTED)] : [];
+  return { groups, lost: [...kept.lost, ...lost] };
 }
 
 /** A link of the same hook and cgroup gets the new program; otherwise the program gets a link. */

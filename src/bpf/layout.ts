@@ -25,7 +25,7 @@ const GROUPS: Record<string, Group> = {
   prefixes: 'prefixes',
 };
 
-/** The group of a map; what is not counted or set by user space is the state of connections. */
+/** The group of a map of the object; what is not counted or set by user space is the state of connections. */
 export const groupOf = (map: string): Group => GROUPS[map] ?? 'connections';
 
 /** Enums whose numbers lie in the maps of a group. */
@@ -107,12 +107,14 @@ export function compare(before: Layout, now: Layout): Kept {
     const reason = same('connections')
       ? 'the limit of early segments changed'
       : 'this version keeps another state';
-    lost.push(
-      `Requests in flight on open connections are not measured and stay in flight in the ledger, because ${reason}.`,
-    );
+    lost.push(connectionsLost(reason));
   }
   return { groups, lost };
 }
+
+/** What it means that the state of open connections can not be kept. */
+export const connectionsLost = (reason: string): string =>
+  `Requests in flight on open connections are not measured; the ledger has them as desynchronised, because ${reason}.`;
 
 function countsChange(before: Layout, now: Layout): string | undefined {
   if (before.fingerprints.counts !== now.fingerprints.counts) return 'this version counts in another layout';

@@ -49,6 +49,7 @@ export interface Libbpf {
   bpf_map_lookup_elem(fd: number, key: Memory | null, value: Memory): number;
   bpf_map_update_elem(fd: number, key: Memory | null, value: Memory, flags: number): number;
   bpf_map_delete_elem(fd: number, key: Memory): number;
+  bpf_map_lookup_and_delete_elem(fd: number, key: Memory | null, value: Memory): number;
   bpf_map_get_next_key(fd: number, previous: Memory | null, next: Memory): number;
   bpf_map_lookup_batch(
     fd: number,
@@ -151,6 +152,7 @@ const signatures: Record<keyof Libbpf, [result: string, parameters: (string | Ty
   bpf_map_lookup_elem: ['int', ['int', pointer, pointer]],
   bpf_map_update_elem: ['int', ['int', pointer, pointer, 'uint64_t']],
   bpf_map_delete_elem: ['int', ['int', pointer]],
+  bpf_map_lookup_and_delete_elem: ['int', ['int', pointer, pointer]],
   bpf_map_get_next_key: ['int', ['int', pointer, pointer]],
   bpf_map_lookup_batch: ['int', ['int', pointer, pointer, pointer, pointer, pointer, pointer]],
 

@@ -106,6 +106,11 @@ export class BpfMap implements Disposable {
     check(`push to ${this.name}`, libbpf().bpf_map_update_elem(this.fd, null, value, ANY));
   }
 
+  /** Takes the first value of a QUEUE; false if it is empty. */
+  pop(value: Memory): boolean {
+    return this.#found('pop from', libbpf().bpf_map_lookup_and_delete_elem(this.fd, null, value));
+  }
+
   /** All keys, one system call each: for maps that know no batches (LPM_TRIE), outside of hot paths. */
   keys(): Uint8Array[] {
     const keys: Uint8Array[] = [];

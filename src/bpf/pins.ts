@@ -16,6 +16,7 @@ import {
   readFileSync,
   renameSync,
   rmdirSync,
+  rmSync,
   statSync,
   unlinkSync,
 } from 'node:fs';
@@ -45,6 +46,11 @@ export interface Description extends Layout {
 
 const DESCRIPTION = 'description';
 const DESCRIPTION_BYTES = 8192;
+
+/** Bytes of one entry of a map that holds bytes; older kernels copy each in one piece. */
+const CHUNK_BYTES = 16_384;
+/** In front of the bytes: how many they are. */
+const LENGTH_BYTES = 8;
 
 /** One complete set of pins. */
 export class Generation {
@@ -87,6 +93,39 @@ export class Generation {
     map.lookup(new Uint32Array(1), text);
     const description = JSON.parse(text.toString('utf8', 0, text.indexOf(0)));
     return description.format === DESCRIPTION_FORMAT ? description : undefined;
+  }
+
+  /**
+   * Keeps bytes under a name, in place of those that were there: all of them or none, whenever the process ends.
+   *
+   * @throws MeshtapError `BPF_FAILED`
+   */
+  keep(name: string, bytes: Uint8Array): void {
+    const entries = Math.ceil((LENGTH_BYTES + bytes.length) / CHUNK_BYTES);
+    const padded = new Uint8Array(entries * CHUNK_BYTES);
+    new DataView(padded.buffer).setBigUint64(0, BigInt(bytes.length), true);
+    padded.set(bytes, LENGTH_BYTES);
+    using map = BpfMap.createArray('meshtap_data', CHUNK_BYTES, entries);
+    for (let i = 0; i < entries; i++)
+      map.update(new Uint32Array([i]), padded.subarray(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES));
+    const unfinished = this.#file('unfinished_', name);
+    rmSync(unfinished, { force: true });
+    map.pin(unfinished);
+    renameSync(unfinished, this.#file('data_', name));
+  }
+
+  /** What is kept under a name. */
+  kept(name: string): Uint8Array | undefined {
+    if (!existsSync(this.#file('data_', name))) return undefined;
+    using map = BpfMap.open(this.#file('data_', name));
+    const { values } = map.read();
+    const length = Number(new DataView(values.buffer).getBigUint64(0, true));
+    return values.slice(LENGTH_BYTES, LENGTH_BYTES + length);
+  }
+
+  /** Keeps all that another generation keeps. */
+  keepAllOf(other: Generation): void {
+    for (const name of other.#names('data_')) this.keep(name, other.kept(name)!);
   }
 
   #names(kind: string): string[] {

@@ -30,7 +30,7 @@ export async function agentOptions(
   signal?: AbortSignal,
 ): Promise<AgentOptions> {
   const watched = watchedCgroup(config);
-  const { identity, limits, instance, idleAfter } = config;
+  const { identity, limits, instance, idleAfter, foldAfter } = config;
   const { identities, ...budgets } = limits;
   const memory = run.ephemeral ? {} : { memory: cgroupsOf(instance) };
   const cgroups = cgroup({ watched, ...identity.cgroup, ...memory });
@@ -54,6 +54,7 @@ export async function agentOptions(
     dialects: config.dialects,
     boundaries: config.boundaries,
     identities,
+    foldAfter,
     waitForNames: identity.wait,
     ...(run.ephemeral ? {} : { names: namesOf(instance) }),
     resource: { 'service.instance.id': `${hostname()}/${instance}`, ...config.resource },

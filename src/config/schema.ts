@@ -248,10 +248,14 @@ export const schema = z
       .describe('Upper bounds of the latency buckets, seconds, ascending, at most 23.'),
     limits: z
       .strictObject({
-        pairs: size('pairs').default(2048).describe('Pairs of services, both sides counted.'),
+        pairs: size('pairs')
+          .default(2048)
+          .describe('Pairs of services, both sides counted. As many again are kept that ended.'),
         series: size('series')
           .default(8192)
-          .describe('Request series: a pair with method, status and route.'),
+          .describe(
+            'Request series: a pair with method, status and route. As many again are kept that ended.',
+          ),
         early: size('segments').default(1024).describe('Segments that may wait for the ones before them.'),
         identities: size('names').default(65_536).describe('Names of ends kept in memory.'),
       })
@@ -259,7 +263,14 @@ export const schema = z
       .describe('What meshtap may use at most. What comes beyond is counted in an overflow series.'),
     idleAfter: duration()
       .prefault('1h')
-      .describe('A series without traffic for so long makes room for others.'),
+      .describe(
+        'A series without traffic for so long makes room for others. Its counts stay where they are.',
+      ),
+    foldAfter: duration()
+      .prefault('1h')
+      .describe(
+        'When all series of a name have ended for so long, their counts go to the overflow points, and the name leaves.',
+      ),
     identity: identity.prefault({}).describe('Who is at each end.'),
     exporters: z
       .strictObject({

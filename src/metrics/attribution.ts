@@ -7,252 +7,117 @@
  * point once more to every rate; and the next owner of an address would inherit the numbers of the last. So a pair's
  * history stays where it was reported, and only what is counted from then on goes to the new name.
  *
- * Rows leave: a receiver makes room by giving up what was idle, and goes on from where it was if that comes back.
- * The last counts of what left are reported on, or a point shared with others would go backwards here too. Should a
- * receiver have forgotten and count from zero again, the new counts are added to the old.
+ * Rows end: a receiver makes room by giving up what was idle. What ended is kept here by its names, so that all that
+ * ever had one name take one row together, and it is kept in the receiver's memory, too, before the receiver lets go
+ * of it: whenever the process ends, it is in the one place or in the other. What comes back begins another life, at 0,
+ * and is added.
  *
- * So the sum over all points is what was counted, and nothing is counted twice. This is kept in memory: after a
- * restart of the agent, history goes by the names of that moment.
+ * Names die: nobody has them any more. After a while, or if there is no more room, all rows of a dead name are folded
+ * into one row of its side without any names. If the name comes back after all, it begins at 0, in a point that was
+ * not there before.
+ *
+ * So the sum over all points is what was counted, and nothing is counted twice. After a restart of the agent, rows
+ * that have not ended go by the names of that moment.
  *
  * @module
  */
+import type { HttpCounts, TcpCounts } from '../receivers/counts.js';
+import type { RunningReceiver } from '../receivers/receiver.js';
+import { HTTP, TCP } from './arithmetic.js';
+import { History } from './history.js';
+import { decodeKept, encodeKept } from './kept-format.js';
+import type { Snapshot } from './model.js';
 
-import { type Identity, UNKNOWN } from '../identity/identity.js';
-import type { Endpoint, HistogramCounts, HttpCounts, Pair, TcpCounts } from '../receivers/counts.js';
-import type { Ends, Row, Snapshot } from './model.js';
+/** A receiver, as far as it is told what became of its rows. */
+export type Source = Pick<RunningReceiver, 'memory' | 'release'>;
 
-/**
- * Rows kept of what left. Beyond, the names that left first are forgotten, all points of theirs at once: a point that
- * is not there does not go backwards.
- */
-const LIMIT = 10_000;
+export interface AttributionOptions {
+  /** In the order of the snapshots. @default one that remembers nothing */
+  sources?: readonly Source[];
+  /** Milliseconds after which a name that nobody has is folded. @default 3600000, an hour */
+  foldAfter?: number;
+  /** Milliseconds since whenever. @default performance.now */
+  clock?: () => number;
+}
 
-type Counted = HttpCounts | TcpCounts;
+/** How many rows of each kind may be kept that ended. */
+export interface KeptLimits {
+  readonly requests: number;
+  readonly connections: number;
+}
 
-/** Applied to every snapshot that is reported, in order. */
+export const DEFAULT_KEPT: KeptLimits = { requests: 10_000, connections: 10_000 };
+
+const HOUR = 3_600_000;
+/** In the memory of a receiver. */
+const NAME = 'history';
+
+/** Applied to every sweep that is reported, in order. */
 export class Attribution {
+  readonly #sources: readonly Source[];
   readonly #requests: History<HttpCounts>;
   readonly #connections: History<TcpCounts>;
+  /** Something has come to be kept that is not yet in a memory. */
+  #unsaved = false;
 
-  constructor({ limit = LIMIT }: { limit?: number } = {}) {
-    this.#requests = new History(HTTP, limit);
-    this.#connections = new History(TCP, limit);
+  constructor({
+    sources = [{}],
+    foldAfter = HOUR,
+    clock = () => performance.now(),
+  }: AttributionOptions = {}) {
+    this.#sources = sources;
+    this.#requests = new History({ arithmetic: HTTP, foldAfter, clock });
+    this.#connections = new History({ arithmetic: TCP, foldAfter, clock });
+    for (const [i, { memory }] of sources.entries()) {
+      const { requests, connections, tokens } = decodeKept(memory?.kept(NAME), i);
+      this.#requests.restore(requests, tokens);
+      this.#connections.restore(connections, tokens);
+    }
   }
 
-  /** The snapshot as it may be reported. */
-  settle(snapshot: Snapshot): Snapshot {
+  /** Rows of what ended, of each kind. */
+  get kept(): KeptLimits {
+    return { requests: this.#requests.size, connections: this.#connections.size };
+  }
+
+  /**
+   * One snapshot of each source, as they may be reported together.
+   *
+   * @throws MeshtapError if what ended could not be kept; then its receiver has it still.
+   */
+  settle(snapshots: readonly Snapshot[], limits: KeptLimits = DEFAULT_KEPT): Snapshot {
+    const requests = snapshots.map(({ requests, held }) => ({ rows: requests, held }));
+    const connections = snapshots.map(({ connections, held }) => ({ rows: connections, held }));
+    const changed = [
+      this.#requests.take(requests, limits.requests),
+      this.#connections.take(connections, limits.connections),
+    ];
+    this.#unsaved ||= changed.includes(true);
+    if (this.#unsaved) for (const [i, source] of this.#sources.entries()) this.#save(i, source);
+    this.#unsaved = false;
+    for (const [i, source] of this.#sources.entries()) {
+      const final = [this.#requests, this.#connections].flatMap((it) => it.tokensOf(i, { final: true }));
+      if (final.length > 0) source.release?.(new Set(final));
+    }
     return {
-      ...snapshot,
-      requests: this.#requests.settle(snapshot.requests),
-      connections: this.#connections.settle(snapshot.connections),
+      startedAt: Math.min(...snapshots.map(({ startedAt }) => startedAt)),
+      at: Math.max(...snapshots.map(({ at }) => at)),
+      boundaries: snapshots[0]!.boundaries,
+      requests: [...this.#requests.rows()],
+      connections: [...this.#connections.rows()],
+      held: new Set(snapshots.flatMap(({ held }) => [...held])),
     };
   }
-}
 
-/** What is known of one series of a pair. */
-interface Entry<C> {
-  counts: C;
-  /** What of it belongs to earlier names. */
-  before?: C;
-}
-
-interface PairHistory<C> {
-  /** As it was called when it was seen last. */
-  ends: Ends;
-  readonly entries: Map<string, Entry<C>>;
-}
-
-/** How one kind of counts is told apart and calculated with. */
-interface Arithmetic<C> {
-  series(counts: C): string;
-  /** Grows whenever something is counted. */
-  size(counts: C): number;
-  combine(a: C, b: C, operator: Operator): C;
-}
-
-class History<C extends Counted> {
-  readonly #arithmetic: Arithmetic<C>;
-  readonly #limit: number;
-  readonly #pairs = new Map<Pair, PairHistory<C>>();
-  /** Pairs that left, by what they were: they come back as other objects. */
-  readonly #gone = new Map<string, PairHistory<C>>();
-  /** What no entry holds any more, by name and series. */
-  readonly #left = new Map<string, Row<C>>();
-
-  constructor(arithmetic: Arithmetic<C>, limit: number) {
-    this.#arithmetic = arithmetic;
-    this.#limit = limit;
+  #save(source: number, { memory }: Source): void {
+    if (!memory) return;
+    const own = <R extends { source: number }>(rows: Iterable<R>) =>
+      [...rows].filter((row) => row.source === source);
+    const kept = {
+      requests: own(this.#requests.endedRows()),
+      connections: own(this.#connections.endedRows()),
+      tokens: [...this.#requests.tokensOf(source), ...this.#connections.tokensOf(source)],
+    };
+    memory.keep(NAME, encodeKept(kept));
   }
-
-  settle(rows: readonly Row<C>[]): Row<C>[] {
-    this.#part(new Set(rows.map(({ ends }) => ends.pair)));
-    for (const row of rows) this.#take(row, this.#historyOf(row.ends));
-    this.#forget();
-    return [...this.#rows(this.#pairs), ...this.#rows(this.#gone), ...this.#left.values()];
-  }
-
-  /** From pairs that are not among these. */
-  #part(here: ReadonlySet<Pair>): void {
-    for (const [pair, history] of this.#pairs) {
-      if (here.has(pair)) continue;
-      this.#pairs.delete(pair);
-      const key = keyOf(pair);
-      // Two receivers may watch one pair. Only one of the two can be told to have come back.
-      const other = this.#gone.get(key);
-      for (const [series, entry] of other?.entries ?? []) this.#leave(other!.ends, series, this.#own(entry));
-      this.#gone.set(key, history);
-    }
-  }
-
-  /** Of the pair of these ends; what it has counted under other names has left when this returns. */
-  #historyOf(ends: Ends): PairHistory<C> {
-    const { pair } = ends;
-    let history = this.#pairs.get(pair);
-    if (!history) {
-      const key = keyOf(pair);
-      history = this.#gone.get(key) ?? { ends, entries: new Map() };
-      this.#gone.delete(key);
-      this.#pairs.set(pair, history);
-    }
-    if (history.ends !== ends) {
-      const was = history.ends;
-      history.ends = ends;
-      if (!ends.overflow && !sameNames(was, ends)) this.#rename(history, was);
-    }
-    return history;
-  }
-
-  #rename({ entries }: PairHistory<C>, was: Ends): void {
-    for (const [series, entry] of entries) {
-      this.#leave(was, series, this.#own(entry));
-      entry.before = entry.counts;
-    }
-  }
-
-  #take({ ends, counts }: Row<C>, { entries }: PairHistory<C>): void {
-    const { series, size } = this.#arithmetic;
-    const key = series(counts);
-    const entry = entries.get(key);
-    if (!entry) entries.set(key, { counts });
-    else if (size(counts) >= size(entry.counts)) entry.counts = counts;
-    else {
-      this.#leave(ends, key, this.#own(entry));
-      entries.set(key, { counts });
-    }
-  }
-
-  #own({ counts, before }: Entry<C>): C {
-    return before ? this.#arithmetic.combine(counts, before, minus) : counts;
-  }
-
-  #leave(ends: Ends, series: string, counts: C): void {
-    const key = `${nameOf(ends)} ${ends.port} ${series}`;
-    const there = this.#left.get(key);
-    this.#left.set(key, {
-      ends,
-      counts: there ? this.#arithmetic.combine(there.counts, counts, plus) : counts,
-    });
-  }
-
-  *#rows(pairs: ReadonlyMap<unknown, PairHistory<C>>): Generator<Row<C>> {
-    for (const { ends, entries } of pairs.values())
-      for (const entry of entries.values()) {
-        const counts = this.#own(entry);
-        // Whose name was taken away, and who did nothing since: that nobody did nothing is no news.
-        if (entry.before && nameless(ends) && this.#arithmetic.size(counts) === 0) continue;
-        yield { ends, counts };
-      }
-  }
-
-  #forget(): void {
-    let excess = this.#left.size - this.#limit;
-    for (const { entries } of this.#gone.values()) excess += entries.size;
-    if (excess <= 0) return;
-    const live = new Set([...this.#pairs.values()].map(({ ends }) => nameOf(ends)));
-    const forgotten = new Set<string>();
-    for (const { ends, entries } of this.#gone.values()) {
-      if (excess <= 0) break;
-      if (live.has(nameOf(ends))) continue;
-      forgotten.add(nameOf(ends));
-      excess -= entries.size;
-    }
-    for (const { ends } of this.#left.values()) {
-      if (excess <= 0) break;
-      if (live.has(nameOf(ends)) || forgotten.has(nameOf(ends))) continue;
-      forgotten.add(nameOf(ends));
-      excess--;
-    }
-    for (const [key, { ends }] of this.#gone) if (forgotten.has(nameOf(ends))) this.#gone.delete(key);
-    for (const [key, { ends }] of this.#left) if (forgotten.has(nameOf(ends))) this.#left.delete(key);
-  }
-}
-
-function keyOf({ role, local, remote, port }: Pair): string {
-  return JSON.stringify([role, port, endOf(local), endOf(remote)]);
-}
-
-function endOf(end: Endpoint): unknown {
-  return end.kind === 'cgroup' ? [end.kind, String(end.cgroup)] : end;
-}
-
-/** What the coarsest dialect can tell apart: points of other names have nothing to do with each other. */
-function nameOf({ role, source, destination }: Ends): string {
-  return JSON.stringify([role, source, destination]);
-}
-
-function nameless({ source, destination }: Ends): boolean {
-  return [source, destination].some(({ service }) => service === UNKNOWN.service);
-}
-
-function sameNames(a: Ends, b: Ends): boolean {
-  return sameIdentity(a.source, b.source) && sameIdentity(a.destination, b.destination);
-}
-
-function sameIdentity(a: Identity, b: Identity): boolean {
-  return a === b || JSON.stringify(a) === JSON.stringify(b);
-}
-
-type Operator = (a: number, b: number) => number;
-const plus: Operator = (a, b) => a + b;
-// Sums of nanoseconds turned to seconds do not always subtract to a clean zero.
-const minus: Operator = (a, b) => Math.max(0, a - b);
-
-const HTTP: Arithmetic<HttpCounts> = {
-  series: ({ method, status, failure, version, scheme, route, rpc }) =>
-    JSON.stringify([method, status, failure, version, scheme, route, rpc]),
-  size: ({ duration }) => duration.count,
-  combine: (a, b, operator) => ({
-    ...a,
-    duration: histogram(a.duration, b.duration, operator),
-    firstByte: histogram(a.firstByte, b.firstByte, operator),
-  }),
-};
-
-const TCP: Arithmetic<TcpCounts> = {
-  series: () => 'tcp',
-  size: ({ pair, connect, rtt, ...numbers }) =>
-    Object.values(numbers).reduce((sum, n) => sum + n, connect.count + rtt.count),
-  combine: (a, b, operator) => ({
-    pair: a.pair,
-    opened: operator(a.opened, b.opened),
-    closed: operator(a.closed, b.closed),
-    reset: operator(a.reset, b.reset),
-    timedOut: operator(a.timedOut, b.timedOut),
-    refused: operator(a.refused, b.refused),
-    unreachable: operator(a.unreachable, b.unreachable),
-    cancelled: operator(a.cancelled, b.cancelled),
-    bytesSent: operator(a.bytesSent, b.bytesSent),
-    bytesReceived: operator(a.bytesReceived, b.bytesReceived),
-    retransmits: operator(a.retransmits, b.retransmits),
-    connect: histogram(a.connect, b.connect, operator),
-    rtt: histogram(a.rtt, b.rtt, operator),
-  }),
-};
-
-function histogram(a: HistogramCounts, b: HistogramCounts, operator: Operator): HistogramCounts {
-  return {
-    sum: operator(a.sum, b.sum),
-    count: operator(a.count, b.count),
-    buckets: a.buckets.map((n, i) => operator(n, b.buckets[i]!)),
-  };
 }

@@ -20,6 +20,8 @@ export interface Ends {
   readonly port: number;
   /** True for the pair that takes what exceeds the budget: its names say nothing. */
   readonly overflow: boolean;
+  /** True for what takes up names that nobody has any more; `overflow` is true as well. */
+  readonly retired?: true;
 }
 
 export interface Row<C extends HttpCounts | TcpCounts> {
@@ -40,6 +42,8 @@ export interface Snapshot {
   readonly boundaries: readonly number[];
   readonly requests: readonly Row<HttpCounts>[];
   readonly connections: readonly Row<TcpCounts>[];
+  /** Pairs that are left out, because an end of theirs may be told a name any moment. */
+  readonly held: ReadonlySet<Pair>;
 }
 
 /** Says who both ends of a pair are; undefined for one that may be told any moment. Never throws, never waits. */
@@ -54,12 +58,14 @@ export type Identify = (pair: Pair) => {
  */
 export function resolve(counts: Counts, identify: Identify): Snapshot {
   const named = new Map<Pair, Ends | undefined>();
+  const held = new Set<Pair>();
   const endsOf = (pair: Pair): Ends | undefined => {
     if (named.has(pair)) return named.get(pair);
     const { source, destination } = identify(pair);
     const { role, port, overflow } = pair;
     const ends = source && destination && { pair, role, source, destination, port, overflow };
     named.set(pair, ends);
+    if (!ends) held.add(pair);
     return ends;
   };
   const rows = <C extends HttpCounts | TcpCounts>(all: readonly C[]): Row<C>[] =>
@@ -73,5 +79,6 @@ export function resolve(counts: Counts, identify: Identify): Snapshot {
     boundaries: counts.boundaries,
     requests: rows(counts.http),
     connections: rows(counts.tcp),
+    held,
   };
 }

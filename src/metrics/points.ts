@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Role } from '../receivers/counts.js';
 import type { Attributes, HistogramPoint, NumberPoint } from './family.js';
 import type { Ends } from './model.js';
 
@@ -52,8 +53,26 @@ export function pairLabels(make: (ends: Ends) => Attributes): (ends: Ends) => La
   };
 }
 
-/** What exceeds the budget carries this attribute and no name (OpenTelemetry metrics SDK, cardinality limits). */
-export const OVERFLOW = labels({ 'otel.metric.overflow': true });
+/**
+ * Labels of rows that have no names: undefined for all others. What exceeds a budget says that it is overflow
+ * (OpenTelemetry metrics SDK, cardinality limits). Names that nobody has any more say so besides, because they come in
+ * all at once, long after they were counted: who asks for a rate leaves them out. `side` tells the two sides of a
+ * connection apart, where the name of the metric does not.
+ */
+export function namelessLabels(side: (role: Role) => Attributes = () => ({})) {
+  const of = (role: Role) => ({
+    overflow: labels({ [OVERFLOW]: true, ...side(role) }),
+    retired: labels({ [OVERFLOW]: true, [RETIRED]: true, ...side(role) }),
+  });
+  const all = { client: of('client'), server: of('server') };
+  return ({ role, overflow, retired }: Ends, counts?: { readonly overflow: boolean }): Labels | undefined => {
+    if (retired) return all[role].retired;
+    return overflow || counts?.overflow ? all[role].overflow : undefined;
+  };
+}
+
+export const OVERFLOW = 'otel.metric.overflow';
+export const RETIRED = 'meshtap.retired';
 
 export class NumberPoints {
   readonly #points = new Map<string, { attributes: Attributes; value: number }>();

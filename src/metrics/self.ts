@@ -12,7 +12,11 @@ import { labels, NumberPoints } from './points.js';
 import { VERSION } from './version.js';
 
 /** The ledger, which accounts for everything seen, and how much of each budget is spent. */
-export function ledger({ startedAt, ledger, budgets }: Counts): MetricFamily[] {
+export function ledger({
+  startedAt,
+  ledger,
+  budgets,
+}: Pick<Counts, 'startedAt' | 'ledger' | 'budgets'>): MetricFamily[] {
   const entries = new NumberPoints();
   for (const { role, subject, outcome, count } of ledger)
     entries.add(labels({ role, subject, outcome }), count);

@@ -43,8 +43,26 @@ export interface HistogramCounts {
   readonly buckets: Float64Array;
 }
 
-export interface TcpCounts {
+/**
+ * What every row has. A row is one life of a series in the receiver: its counts begin at 0 and only grow. It is in
+ * every sweep until it is released; what comes back then is another life.
+ */
+export interface Counted {
   readonly pair: Pair;
+  /** The same object in every sweep, and of no other life. Absent where it lasts as long as the pair does. */
+  readonly life?: object;
+  /** Present once the life is about to end. */
+  readonly ending?: Ending | undefined;
+}
+
+export interface Ending {
+  /** No other life has or had this name, not even of another process. */
+  readonly token: string;
+  /** Nothing will be added. The row waits for its release. */
+  readonly final: boolean;
+}
+
+export interface TcpCounts extends Counted {
   /** Connections established. */
   readonly opened: number;
   /** Connections that ended in order. */
@@ -87,8 +105,7 @@ export interface Rpc {
   readonly status: string | undefined;
 }
 
-export interface HttpCounts {
-  readonly pair: Pair;
+export interface HttpCounts extends Counted {
   /** A method of the semantic conventions' list, `_OTHER`, or `unknown`. */
   readonly method: string;
   /** Absent where no answer came. `unknown`: the connection was joined midway, and nobody saw what the status was. */

@@ -19,16 +19,14 @@ import type {
 import type { RpcMethod } from './ebpf-methods.js';
 import type { Row } from './ebpf-retire.js';
 
-/** A pair, and the name under which its counts go on when it comes back with another index. */
+/** What a pair says, besides its counts. */
 export interface PairLabel {
-  readonly id: string;
   readonly pair: Pair;
 }
 
 /** What a request series says, besides its counts. */
 export interface SeriesLabel
   extends Pick<HttpCounts, 'pair' | 'method' | 'status' | 'failure' | 'version' | 'scheme' | 'rpc'> {
-  readonly id: string;
   /** Index of the pair. */
   readonly pairIndex: number;
 }
@@ -40,14 +38,12 @@ const { role: ROLE, peer_kind: PEER, ledger_entry: LEDGER, grpc_status: GRPC } =
 const STATUS_UNKNOWN = 1;
 
 const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-const textOf = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
 
 /** `struct pair_key` */
 export function decodePair(key: Uint8Array): PairLabel {
   const view = viewOf(key);
   const { fields } = pair_key;
   return {
-    id: textOf(key),
     pair: {
       role: key[fields.role.offset] === ROLE.ROLE_CLIENT ? 'client' : 'server',
       local: { kind: 'cgroup', cgroup: view.getBigUint64(fields.cgroup.offset, true) },
@@ -83,7 +79,6 @@ export function addressText(bytes: Uint8Array): string {
 
 /** The pair per role that takes what exceeds the budget, at the index where the kernel counts it. */
 export const OVERFLOW_PAIRS: readonly PairLabel[] = (['client', 'server'] as const).map((role) => ({
-  id: `overflow ${role}`,
   pair: { role, local: { kind: 'world' }, remote: { kind: 'world' }, port: 0, overflow: true },
 }));
 
@@ -137,7 +132,7 @@ export const pairIndexOf = (key: Uint8Array): number =>
 /** `struct http_key` of a pair that is known; undefined if its gRPC method is not, yet. */
 export function decodeSeries(
   key: Uint8Array,
-  { id, pair }: PairLabel,
+  { pair }: PairLabel,
   methodOf: (id: number) => RpcMethod | undefined = () => undefined,
 ): SeriesLabel | undefined {
   const view = viewOf(key);
@@ -149,9 +144,7 @@ export function decodeSeries(
       ? undefined
       : decodeRpc(grpc, view.getUint16(fields.rpc_method.offset, true), methodOf);
   if (grpc !== GRPC.GRPC_NONE && !rpc) return undefined;
-  const afterPair = fields.pair.offset + fields.pair.size;
   return {
-    id: id + textOf(key.subarray(afterPair)),
     pairIndex: pairIndexOf(key),
     pair,
     method: METHODS[key[fields.method.offset]!] ?? '_OTHER',
@@ -164,8 +157,7 @@ export function decodeSeries(
 }
 
 /** The series per role that takes what exceeds the budget. */
-export const overflowSeries = ({ id, pair }: PairLabel): SeriesLabel => ({
-  id,
+export const overflowSeries = ({ pair }: PairLabel): SeriesLabel => ({
   pairIndex: -1,
   pair,
   method: '_OTHER',
@@ -210,11 +202,13 @@ function histogramAt(words: Float64Array, at: number, boundaries: number): Histo
 }
 
 /** `struct pair_value` */
-export function tcpCounts({ label, words, at }: Row<PairLabel>, boundaries: number): TcpCounts {
+export function tcpCounts({ label, life, ending, words, at }: Row<PairLabel>, boundaries: number): TcpCounts {
   const { fields } = pair_value;
   const counter = (field: { readonly offset: number }) => words[at + word(field)]!;
   return {
     pair: label.pair,
+    life,
+    ending,
     opened: counter(fields.opened),
     closed: counter(fields.closed),
     reset: counter(fields.reset),
@@ -231,10 +225,15 @@ export function tcpCounts({ label, words, at }: Row<PairLabel>, boundaries: numb
 }
 
 /** `struct http_value` */
-export function httpCounts({ label, words, at }: Row<SeriesLabel>, boundaries: number): HttpCounts {
+export function httpCounts(
+  { label, life, ending, words, at }: Row<SeriesLabel>,
+  boundaries: number,
+): HttpCounts {
   const { pair, method, status, failure, version, scheme, rpc } = label;
   return {
     pair,
+    life,
+    ending,
     method,
     status,
     failure,

@@ -8,7 +8,9 @@ import { FIRST_INDEX } from '../bpf/counting.js';
 import { structs } from '../bpf/generated/counts.js';
 import type { Batch, BpfMap } from '../bpf/map.js';
 import { addStripes } from './ebpf-decode.js';
-import { type Row, type SlotOptions, SlotTable } from './ebpf-retire.js';
+import { decodeLeaving, encodeLeaving } from './ebpf-leaving.js';
+import { type Row, SETTLE, type SlotOptions, SlotTable } from './ebpf-retire.js';
+import type { Memory } from './receiver.js';
 
 const { control: CONTROL } = structs;
 
@@ -35,37 +37,46 @@ export interface EntryMaps {
   readonly free: BpfMap;
 }
 
-export interface EntriesOptions<Label> extends Omit<SlotOptions<Label>, 'store' | 'words'> {
+export interface EntriesOptions<Label extends object> extends Omit<SlotOptions<Label>, 'store' | 'words'> {
   readonly maps: EntryMaps;
   readonly stripes: number;
   readonly epoch: Epoch;
   /** What lies at the indices below FIRST_INDEX. */
   readonly overflow: readonly Label[];
+  /** Where what is on its way out is written down. */
+  readonly memory: Memory | undefined;
 }
 
-export class Entries<Label extends { readonly id: string }> {
+export class Entries<Label extends object> {
   readonly #maps: EntryMaps;
   readonly #stripes: number;
   readonly #overflow: readonly Label[];
   readonly #activity: (words: Float64Array, at: number) => number;
-  readonly #identify: (key: Uint8Array) => Label | undefined;
+  readonly #memory: Memory | undefined;
   readonly #words: number;
+  /** Name of the list of what is on its way out. */
+  readonly #list: string;
   #values: Uint32Array = new Uint32Array(0);
   #readAt = 0;
+  /** Indices that nobody seemed to have when this process began, and when that was. */
+  #lost: { readonly at: number; readonly indices: ReadonlySet<number> } | undefined;
+  #recovered = false;
   readonly slots: SlotTable<Label>;
 
-  constructor({ maps, stripes, epoch, overflow, ...slots }: EntriesOptions<Label>) {
+  constructor({ maps, stripes, epoch, overflow, memory, ...slots }: EntriesOptions<Label>) {
     this.#maps = maps;
     this.#stripes = stripes;
     this.#overflow = overflow;
     this.#activity = slots.activity;
-    this.#identify = slots.identify;
+    this.#memory = memory;
     this.#words = maps.values.valueSize / 8;
     const { keys } = maps;
+    this.#list = `leaving_${keys.name}`;
     this.slots = new SlotTable({
       ...slots,
       words: this.#words,
       store: {
+        note: (leaving) => memory?.keep(this.#list, encodeLeaving(leaving)),
         remove: (key) => {
           keys.delete(key);
         },
@@ -108,30 +119,61 @@ export class Entries<Label extends { readonly id: string }> {
     for (const [index, label] of this.#overflow.entries()) {
       const words = new Float64Array(this.#words);
       this.#add(index, words, 0);
-      if (this.#activity(words, 0) > 0) rows.push({ label, words, at: 0 });
+      if (this.#activity(words, 0) > 0) rows.push({ label, life: label, ending: undefined, words, at: 0 });
     }
     return rows;
   }
 
   /**
-   * Takes back the indices that a former process took from idle entries and did not hand out again: they have counts
-   * and no key, or one of `seen` that can not be told any more. To be called once all sockets were told to look again.
+   * Takes up what a former process left half done: entries that it had written down go on leaving, and indices that
+   * have neither a key nor a place in the queue are handed out again. To be called once all sockets were told to look
+   * again, in each sweep until it returns true.
    */
-  adoptOrphans(seen: Batch): void {
-    const { keys, values } = this.#maps;
-    for (let i = 0; i < seen.count; i++) {
-      const key = seen.keys.subarray(i * keys.keySize, (i + 1) * keys.keySize);
-      if (!this.#identify(key)) keys.delete(key);
+  recover(): boolean {
+    if (this.#recovered) return true;
+    if (!this.#lost) {
+      this.#lost = { at: performance.now(), indices: this.#adopt(this.#unaccounted()) };
+    } else if (performance.now() - this.#lost.at >= SETTLE) {
+      // One that a program was just about to use is in use by now.
+      for (const index of this.#unaccounted()) if (this.#lost.indices.has(index)) this.#release(index);
+      this.#recovered = true;
     }
-    // The values before the keys, because an entry gets its key before its counts.
-    this.#values = words32(values.read().values);
-    const { count, values: indices } = keys.read();
-    const taken = new Set(words32(indices).subarray(0, count));
-    for (let index = FIRST_INDEX; index < keys.maxEntries; index++) {
+    return this.#recovered;
+  }
+
+  /** Indices without a key that are not free either. */
+  #unaccounted(): Set<number> {
+    const { keys } = this.#maps;
+    const all = new Set<number>();
+    for (let index = FIRST_INDEX; index < keys.maxEntries; index++)
+      if (!this.slots.has(index)) all.add(index);
+    // What is free can only be seen by going once round the queue.
+    const index = new Uint32Array(1);
+    const free = new Set<number>();
+    while (this.#maps.free.pop(index)) {
+      this.#maps.free.push(index);
+      if (free.has(index[0]!)) break;
+      free.add(index[0]!);
+    }
+    for (const it of free) all.delete(it);
+    // After the queue, because an index leaves it before it has a key.
+    const { count, values } = keys.read();
+    for (const taken of words32(values).subarray(0, count)) all.delete(taken);
+    return all;
+  }
+
+  /** Takes over those of these that are written down and hold counts; returns the others. */
+  #adopt(indices: Set<number>): Set<number> {
+    this.#values = words32(this.#maps.values.read().values);
+    for (const entry of decodeLeaving(this.#memory?.kept(this.#list) ?? new Uint8Array())) {
+      if (!indices.has(entry.index)) continue;
       const words = new Float64Array(this.#words);
-      this.#add(index, words, 0);
-      if (!taken.has(index) && this.#activity(words, 0) > 0) this.slots.adopt(index);
+      this.#add(entry.index, words, 0);
+      if (this.#activity(words, 0) === 0) continue;
+      this.slots.adopt(entry);
+      if (this.slots.has(entry.index)) indices.delete(entry.index);
     }
+    return indices;
   }
 
   #add(index: number, into: Float64Array, at: number): void {

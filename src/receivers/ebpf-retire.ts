@@ -4,14 +4,21 @@
  * The kernel hands out indices, user space takes them back. An entry that was idle for long is deleted from the
  * hash, and every socket is told to look its index up again (a new epoch). From then on nothing new is counted at
  * the index, but a program may still be running that looked it up before. So the slot is left alone for a while;
- * then its value is final, is remembered under the entry's name, and the slot is zeroed and handed out again. When
- * the name comes back, its counts go on from there.
+ * then its value is final. The slot goes on showing it until somebody says that it is kept elsewhere; then it is
+ * zeroed and handed out again. When the name comes back, it begins another life, at 0.
+ *
+ * What is deleted is written down before, so that whoever comes after a crash knows whose counts lie at an index
+ * that has no key.
  *
  * @module
  */
+import { randomUUID } from 'node:crypto';
+import type { Ending } from './counts.js';
 
 /** What a table of slots does to the kernel's maps. */
 export interface SlotStore {
+  /** Replaces what is written down, to outlive this process: every entry that has no key and is not free. */
+  note(leaving: readonly Leaving[]): void;
   /** Deletes a key from the hash. */
   remove(key: Uint8Array): void;
   /** Puts a key back with its index; false if the kernel has made it anew meanwhile. */
@@ -20,6 +27,14 @@ export interface SlotStore {
   announce(): void;
   /** Zeroes the values of an index and hands it out again. */
   release(index: number): void;
+}
+
+/** An entry on its way out. */
+export interface Leaving {
+  readonly key: Uint8Array;
+  readonly index: number;
+  /** Tells this life from all others, of all processes. */
+  readonly token: string;
 }
 
 export interface SlotOptions<Label> {
@@ -32,56 +47,55 @@ export interface SlotOptions<Label> {
   readonly activity: (words: Float64Array, at: number) => number;
   /** How long nothing must have been counted, milliseconds. */
   readonly idleAfter: number;
-  /** How many entries that left are remembered; the one that left first is forgotten first. */
-  readonly remember: number;
-  /** How long a deleted entry is left alone, milliseconds. @default 1000 */
+  /** How long a deleted entry is left alone, milliseconds. @default SETTLE */
   readonly settle?: number;
   /** Milliseconds since whenever. @default performance.now */
   readonly clock?: () => number;
 }
 
+/** No program runs as long, milliseconds. */
+export const SETTLE = 1000;
+
 interface Slot<Label> {
   readonly key: Uint8Array;
   readonly index: number;
   readonly label: Label;
+  /** Stands for it outside. */
+  readonly life: object;
   activity: number;
   /** When something was counted last, as far as sweeps saw. */
   changedAt: number;
   /** Set when the key is deleted. */
-  removed: { readonly at: number; readonly activity: number } | undefined;
+  leaving: { readonly at: number; readonly activity: number; readonly token: string } | undefined;
+  /** What was read last is all that will ever be there. */
+  settled: boolean;
+  final: boolean;
 }
 
-/** Counts of one name: what its slots hold now, and what former ones held. */
+/** Counts of one slot. */
 export interface Row<Label> {
   readonly label: Label;
+  /** The same object as long as the slot has this key. */
+  readonly life: object;
+  readonly ending: Ending | undefined;
   /** Shared by the rows of a sweep: this one's counters begin at `at`. */
   readonly words: Float64Array;
   readonly at: number;
 }
 
 /** The entries of one hash and their values. A sweep calls `see` for each entry, then `read`, then `retire`. */
-export class SlotTable<Label extends { readonly id: string }> {
+export class SlotTable<Label> {
   readonly #options: Required<SlotOptions<Label>>;
   /** By index. */
   readonly #slots = new Map<number, Slot<Label>>();
-  /** How many slots a name has. Two, while one of them is being given up. */
-  readonly #names = new Map<string, number>();
-  /** What given up slots held, of names that are here. */
-  readonly #former = new Map<string, Float64Array>();
-  /** The same of names that left. */
-  readonly #remembered = new Map<string, Float64Array>();
-  /** What slots that are about to be given up held when nobody counted there any more. By index. */
-  readonly #final = new Map<number, Float64Array>();
-  /** Indices without a key that a former process left behind, and since when that is known. */
-  readonly #orphans = new Map<number, number>();
 
   constructor(options: SlotOptions<Label>) {
-    this.#options = { settle: 1000, clock: () => performance.now(), ...options };
+    this.#options = { settle: SETTLE, clock: () => performance.now(), ...options };
   }
 
   /** Slots that are not free. */
   get used(): number {
-    return this.#slots.size + this.#orphans.size;
+    return this.#slots.size;
   }
 
   /** One more than the highest index that `read` asks for. */
@@ -105,115 +119,92 @@ export class SlotTable<Label extends { readonly id: string }> {
 
   /** Notes an entry of the hash. */
   see(key: Uint8Array, index: number): void {
-    if (this.#slots.has(index)) return;
-    const own = key.slice();
-    const label = this.#options.identify(own);
-    if (!label) return;
-    const changedAt = this.#options.clock();
-    this.#slots.set(index, { key: own, index, label, activity: -1, changedAt, removed: undefined });
-    const { id } = label;
-    this.#names.set(id, (this.#names.get(id) ?? 0) + 1);
-    const remembered = this.#remembered.get(id);
-    if (remembered) this.#former.set(id, remembered);
-    this.#remembered.delete(id);
+    if (!this.#slots.has(index)) this.#add(key, index);
   }
 
-  /** Notes an index that holds counts and has no key: its process ended while it gave it up. */
-  adopt(index: number): void {
-    this.#orphans.set(index, this.#options.clock());
+  /** Takes over what a former process was about to give up. */
+  adopt({ key, index, token }: Leaving): void {
+    const slot = this.#add(key, index);
+    if (slot) slot.leaving = { at: this.#options.clock(), activity: -1, token };
+  }
+
+  #add(key: Uint8Array, index: number): Slot<Label> | undefined {
+    const own = key.slice();
+    const label = this.#options.identify(own);
+    if (!label) return undefined;
+    const changedAt = this.#options.clock();
+    const begin = { life: {}, activity: -1, changedAt, leaving: undefined, settled: false, final: false };
+    const slot: Slot<Label> = { key: own, index, label, ...begin };
+    this.#slots.set(index, slot);
+    return slot;
   }
 
   /**
-   * All counts, a row per name. `valueAt` adds what an index held at the time `now`, or later, to the counters that
+   * All counts, a row per slot. `valueAt` adds what an index held at the time `now`, or later, to the counters that
    * begin at `at`.
    */
   read(now: number, valueAt: (index: number, into: Float64Array, at: number) => void): Row<Label>[] {
     const { words: size, activity, settle } = this.#options;
     const words = new Float64Array(this.#slots.size * size);
-    const rows = new Map<string, Row<Label>>();
-    let at = 0;
-    for (const slot of this.#slots.values()) {
+    return Array.from(this.#slots.values(), (slot, i) => {
+      const at = i * size;
       valueAt(slot.index, words, at);
       const active = activity(words, at);
       if (active !== slot.activity) slot.changedAt = now;
       slot.activity = active;
-      if (slot.removed && now - slot.removed.at >= settle) {
-        this.#final.set(slot.index, words.slice(at, at + size));
-      }
-
-      const { id } = slot.label;
-      const row = rows.get(id);
-      if (row) add(row.words, row.at, words.subarray(at, at + size));
-      else {
-        const former = this.#former.get(id);
-        if (former) add(words, at, former);
-        rows.set(id, { label: slot.label, words, at });
-      }
-      at += size;
-    }
-    return [...rows.values()];
+      slot.settled = slot.leaving !== undefined && now - slot.leaving.at >= settle;
+      const ending = slot.leaving && { token: slot.leaving.token, final: slot.final };
+      return { label: slot.label, life: slot.life, ending, words, at };
+    });
   }
 
-  /** Gives up what was idle for long. `isNeeded` tells an index that something else refers to. */
+  /** Begins to give up what was idle for long. `isNeeded` tells an index that something else refers to. */
   retire(isNeeded: (index: number) => boolean = () => false): void {
-    this.#giveUp(isNeeded);
     const { store, idleAfter, clock } = this.#options;
+    for (const slot of this.#slots.values()) if (slot.settled && !slot.final) this.#settle(slot, isNeeded);
     const now = clock();
     const idle = [...this.#slots.values()].filter(
-      (slot) => !slot.removed && now - slot.changedAt >= idleAfter && !isNeeded(slot.index),
+      (slot) => !slot.leaving && now - slot.changedAt >= idleAfter && !isNeeded(slot.index),
     );
     if (idle.length === 0) return;
+    for (const slot of idle) slot.leaving = { at: now, activity: slot.activity, token: randomUUID() };
+    store.note(this.#leaving());
     for (const slot of idle) store.remove(slot.key);
     store.announce();
     const at = clock();
-    for (const slot of idle) slot.removed = { at, activity: slot.activity };
+    for (const slot of idle) slot.leaving = { ...slot.leaving!, at };
   }
 
-  #giveUp(isNeeded: (index: number) => boolean): void {
-    const { store, settle, clock } = this.#options;
-    const free: number[] = [];
-    for (const [index, final] of this.#final) {
-      const slot = this.#slots.get(index)!;
-      const inUse = isNeeded(index);
-      // Something came in after all: the entry is as alive as any other, and its counts are to be seen.
-      if ((inUse || slot.activity !== slot.removed!.activity) && store.restore(slot.key, index)) {
-        slot.removed = undefined;
-        slot.changedAt = clock();
-      } else if (!inUse) {
-        this.#forget(slot, final);
-        free.push(index);
-      }
+  #settle(slot: Slot<Label>, isNeeded: (index: number) => boolean): void {
+    const { store, clock } = this.#options;
+    const { activity } = slot.leaving!;
+    const inUse = isNeeded(slot.index);
+    const cameIn = activity >= 0 && slot.activity !== activity;
+    // Something came in after all: the entry is as alive as any other.
+    if ((inUse || cameIn) && store.restore(slot.key, slot.index)) {
+      slot.leaving = undefined;
+      slot.settled = false;
+      slot.changedAt = clock();
+    } else if (!inUse) slot.final = true;
+  }
+
+  #leaving(): Leaving[] {
+    return [...this.#slots.values()].flatMap(({ key, index, leaving }) =>
+      leaving ? [{ key, index, token: leaving.token }] : [],
+    );
+  }
+
+  /** Hands the indices of final slots out again: their counts are kept elsewhere. */
+  release(tokens: ReadonlySet<string>): void {
+    const { store } = this.#options;
+    let freed = false;
+    for (const [index, { final, leaving }] of this.#slots) {
+      if (!final || !tokens.has(leaving!.token)) continue;
+      store.release(index);
+      this.#slots.delete(index);
+      freed = true;
     }
-    this.#final.clear();
-    for (const [index, since] of this.#orphans) {
-      if (clock() - since < settle) continue;
-      this.#orphans.delete(index);
-      free.push(index);
-    }
-    for (const index of free) store.release(index);
     // Sockets that had found no room may have a series of their own now.
-    if (free.length > 0) store.announce();
+    if (freed) store.announce();
   }
-
-  #forget({ index, label: { id } }: Slot<Label>, final: Float64Array): void {
-    this.#slots.delete(index);
-    const former = this.#former.get(id);
-    if (former) add(final, 0, former);
-    const others = this.#names.get(id)! - 1;
-    if (others > 0) {
-      this.#names.set(id, others);
-      this.#former.set(id, final);
-      return;
-    }
-    this.#names.delete(id);
-    this.#former.delete(id);
-    this.#remembered.set(id, final);
-    if (this.#remembered.size > this.#options.remember) {
-      this.#remembered.delete(this.#remembered.keys().next().value!);
-    }
-  }
-}
-
-function add(to: Float64Array, at: number, what: Float64Array): void {
-  for (let i = 0; i < what.length; i++) to[at + i]! += what[i]!;
 }

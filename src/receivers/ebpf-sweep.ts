@@ -1,11 +1,11 @@
 import { setImmediate } from 'node:timers/promises';
-import { type CountingOptions, FIRST_INDEX, type MapName, type Memory } from '../bpf/counting.js';
+import { type CountingOptions, FIRST_INDEX, type Footprint, type MapName } from '../bpf/counting.js';
 import type { Instance } from '../bpf/instance.js';
+import { finalTotals, ledgerTotals } from '../bpf/ledger.js';
 import type { BpfMap } from '../bpf/map.js';
 import { MeshtapError } from '../errors.js';
 import type { Counts, LedgerLine } from './counts.js';
 import {
-  addStripes,
   decodePair,
   decodeSeries,
   httpCounts,
@@ -23,13 +23,13 @@ import {
 import { Entries, type EntryMaps, Epoch } from './ebpf-entries.js';
 import { RpcMethods } from './ebpf-methods.js';
 import { PrefixTable } from './ebpf-prefixes.js';
-import type { Prefix, ReceiverStatus, RunningReceiver } from './receiver.js';
+import type { Memory, Prefix, ReceiverStatus, RunningReceiver } from './receiver.js';
 
 export interface SweepOptions extends CountingOptions {
   /** When an entry without traffic makes room for others, milliseconds. */
   readonly idleAfter: number;
   /** What the maps take, for the status. */
-  readonly memory: Memory;
+  readonly footprint: Footprint;
 }
 
 const NANOSECONDS = 1e9;
@@ -43,7 +43,8 @@ export class Sweeper implements RunningReceiver {
   readonly #series: Entries<SeriesLabel>;
   readonly #methods: RpcMethods;
   readonly #prefixes: PrefixTable;
-  #mayHaveOrphans: boolean;
+  /** Whether a former process may have left something half done. */
+  #recovering: boolean;
   #sweep: Promise<Counts> | undefined;
   #lastLedger: readonly LedgerLine[] = [];
   #failure: string | undefined;
@@ -53,15 +54,14 @@ export class Sweeper implements RunningReceiver {
     this.#instance = instance;
     this.#options = options;
     this.#boundaries = options.boundaries.map((bound) => Number(bound) / NANOSECONDS);
-    const { stripes, idleAfter, limits } = options;
+    const { stripes, idleAfter } = options;
     const epoch = new Epoch(this.#map('control'));
     this.#pairs = new Entries({
       maps: this.#entryMaps('pairs', 'pair_values', 'free_pairs'),
       overflow: OVERFLOW_PAIRS,
       identify: decodePair,
       activity: pairActivity,
-      remember: limits.pairs,
-      ...{ stripes, epoch, idleAfter },
+      ...{ stripes, epoch, idleAfter, memory: instance.memory },
     });
     this.#methods = new RpcMethods(this.#map('rpc_methods'));
     this.#series = new Entries({
@@ -72,11 +72,10 @@ export class Sweeper implements RunningReceiver {
         return pair && decodeSeries(key, pair, (id) => this.#methods.of(id));
       },
       activity: seriesActivity,
-      remember: limits.series,
-      ...{ stripes, epoch, idleAfter },
+      ...{ stripes, epoch, idleAfter, memory: instance.memory },
     });
     this.#prefixes = new PrefixTable(this.#map('prefixes'), epoch);
-    this.#mayHaveOrphans = instance.resumed;
+    this.#recovering = instance.resumed;
     if (instance.resumed) epoch.advance();
   }
 
@@ -99,6 +98,16 @@ export class Sweeper implements RunningReceiver {
     return this.#sweep;
   }
 
+  get memory(): Memory | undefined {
+    return this.#instance.memory;
+  }
+
+  release(tokens: ReadonlySet<string>): void {
+    if (!this.#open) return;
+    this.#series.slots.release(tokens);
+    this.#pairs.slots.release(tokens);
+  }
+
   setPrefixes(prefixes: readonly Prefix[]): void {
     this.#prefixes.set(prefixes);
   }
@@ -106,12 +115,12 @@ export class Sweeper implements RunningReceiver {
   status(): ReceiverStatus {
     if (this.#failure !== undefined) return { state: 'failed', reason: this.#failure };
     const { cgroup, startedAt } = this.#instance;
-    const { memory } = this.#options;
+    const { footprint } = this.#options;
     const detail = {
       cgroup: cgroup.path,
       'counting since': new Date(startedAt).toISOString(),
-      'bytes of maps': memory.total,
-      'bytes per connection': memory.perConnection,
+      'bytes of maps': footprint.total,
+      'bytes per connection': footprint.perConnection,
     };
     const spent = this.#lastLedger
       .filter(({ outcome, count }) => outcome === 'overflowed' && count > 0)
@@ -136,12 +145,9 @@ export class Sweeper implements RunningReceiver {
     const seriesKeys = this.#series.readKeys();
     const pairKeys = this.#pairs.readKeys();
     this.#pairs.see(pairKeys);
+    const pairsRecovered = !this.#recovering || this.#pairs.recover();
     this.#series.see(seriesKeys);
-    if (this.#mayHaveOrphans) {
-      this.#series.adoptOrphans(seriesKeys);
-      this.#pairs.adoptOrphans(pairKeys);
-      this.#mayHaveOrphans = false;
-    }
+    if (this.#recovering) this.#recovering = !this.#series.recover() || !pairsRecovered;
 
     const at = Date.now();
     const ledger = this.#readLedger();
@@ -176,11 +182,12 @@ export class Sweeper implements RunningReceiver {
   }
 
   #readLedger(): Float64Array {
-    const { values } = this.#map('ledgers').read();
+    const all = [
+      ledgerTotals(this.#map('ledgers')),
+      ...this.#instance.formerLedgers.map((former) => finalTotals(former)),
+    ];
     const words = new Float64Array(LEDGER_WORDS);
-    const { stripes } = this.#options;
-    const raw = new Uint32Array(values.buffer, values.byteOffset, values.length / 4);
-    addStripes(raw, { index: 0, stripes, size: LEDGER_WORDS }, words);
+    for (const totals of all) for (const [i, n] of totals.entries()) words[i]! += Number(n);
     return words;
   }
 

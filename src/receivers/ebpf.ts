@@ -1,9 +1,9 @@
 import {
   type CountingOptions,
   DEFAULT_LIMITS,
+  type Footprint,
+  footprintOf,
   type Limits,
-  type Memory,
-  memoryOf,
   stripesFor,
 } from '../bpf/counting.js';
 import { FEATURES, probeFeatures } from '../bpf/features.js';
@@ -43,8 +43,8 @@ const HOUR = 3_600_000;
 const NANOSECONDS = 1e9;
 
 /** Kernel memory that `ebpf` with these limits takes at most on this machine, bytes. Needs libbpf. */
-export const ebpfMemory = (limits: Partial<Limits> = {}): Memory =>
-  memoryOf({ ...DEFAULT_LIMITS, ...limits }, libbpf().libbpf_num_possible_cpus());
+export const ebpfFootprint = (limits: Partial<Limits> = {}): Footprint =>
+  footprintOf({ ...DEFAULT_LIMITS, ...limits }, libbpf().libbpf_num_possible_cpus());
 
 /**
  * Counts what this machine's kernel sees of a cgroup's connections. Needs root, libbpf and Linux 5.10.
@@ -84,7 +84,7 @@ export function ebpf({
         signal.throwIfAborted();
       }
       for (const sentence of acquired.lost) log.warn(sentence);
-      return new Sweeper(acquired, { ...counting, idleAfter, memory: ebpfMemory(limits) });
+      return new Sweeper(acquired, { ...counting, idleAfter, footprint: ebpfFootprint(limits) });
     },
   };
 }

@@ -4,7 +4,9 @@
  * @module
  */
 export type {
+  Counted,
   Counts,
+  Ending,
   Endpoint,
   Failure,
   HistogramCounts,
@@ -16,4 +18,11 @@ export type {
   TcpCounts,
 } from './counts.js';
 export { type EbpfOptions, ebpf } from './ebpf.js';
-export type { Prefix, Receiver, ReceiverContext, ReceiverStatus, RunningReceiver } from './receiver.js';
+export type {
+  Memory,
+  Prefix,
+  Receiver,
+  ReceiverContext,
+  ReceiverStatus,
+  RunningReceiver,
+} from './receiver.js';

@@ -23,8 +23,22 @@ export interface RunningReceiver extends AsyncDisposable {
   /** One sweep over all counts. Calls that overlap share a sweep. Rejects with a MeshtapError. */
   collect(): Promise<Counts>;
   status(): ReceiverStatus;
+  /**
+   * The rows with these tokens (`Ending`), which were final, are kept elsewhere: what they took may be used for others.
+   * Absent where no row ever ends.
+   */
+  release?(tokens: ReadonlySet<string>): void;
+  /** A place for what belongs to the counts and has to live as long. Absent where they end with the process. */
+  readonly memory?: Memory | undefined;
   /** Which addresses are counted as one peer; replaces what was set before. Absent where no addresses are counted. */
   setPrefixes?(prefixes: readonly Prefix[]): void;
+}
+
+/** Bytes by name. What is kept replaces what was, all of it or nothing, whenever the process ends. */
+export interface Memory {
+  /** @throws MeshtapError */
+  keep(name: string, bytes: Uint8Array): void;
+  kept(name: string): Uint8Array | undefined;
 }
 
 /** The smallest `id` of a prefix that is a name and not a verdict (`FIRST_PREFIX` in `wire/counts.h`). */

@@ -9,11 +9,12 @@ import { describe, expect, it } from 'vitest';
 import { labelName, metricName } from '../../src/exporters/prometheus-names.js';
 import { serialize } from '../../src/exporters/text-format.js';
 import { UNKNOWN } from '../../src/identity/identity.js';
-import { Attribution } from '../../src/metrics/attribution.js';
+import { Attribution, type Source } from '../../src/metrics/attribution.js';
 import type { Dialect } from '../../src/metrics/dialects/dialect.js';
 import type { MetricFamily } from '../../src/metrics/family.js';
 import { type Identify, resolve } from '../../src/metrics/model.js';
-import type { Counts, Failure, Pair, Role } from '../../src/receivers/counts.js';
+import type { Counts, Failure, HttpCounts, Pair, Role } from '../../src/receivers/counts.js';
+import type { Memory } from '../../src/receivers/receiver.js';
 import {
   counts,
   histogram,
@@ -126,22 +127,30 @@ export function testDialect(dialect: Dialect, { lint = [] }: DialectTraits = {})
     });
 
     it('has no point that goes backwards while names change and pairs come and go, and loses nothing', () => {
+      const steps = fc.array(fc.oneof(traffic, leave, wait, rename), { minLength: 1, maxLength: 30 });
       fc.assert(
-        fc.property(fc.array(step, { minLength: 1, maxLength: 20 }), (steps) => {
+        fc.property(steps, (steps) => {
           const world = new World();
-          const settled = new Attribution();
-          const before = new Map<string, number>();
-          settled.settle(resolve(world.sweep(), world.identify));
+          const watch = new Watch(dialect, world);
           for (const one of steps) {
             world.take(one);
-            const found = dialect.families(settled.settle(resolve(world.sweep(), world.identify)));
-            const now = flat(found);
-            for (const [key, value] of before) expect(now.get(key) ?? -1, key).toBeGreaterThanOrEqual(value);
-            for (const [key, value] of now) before.set(key, value);
-            // Nothing is lost and nothing is counted twice: the names do not change the sum.
-            const nobody = () => ({ source: UNKNOWN, destination: UNKNOWN });
-            const unnamed = dialect.families(resolve(world.truth(), nobody));
-            expect(totals(found)).toEqual(totals(unnamed));
+            watch.look();
+          }
+        }),
+        { numRuns: 50 },
+      );
+    });
+
+    it('nor while agents are killed at any moment', () => {
+      const steps = fc.array(fc.oneof(traffic, leave, wait, end), { minLength: 1, maxLength: 30 });
+      fc.assert(
+        fc.property(steps, (steps) => {
+          const world = new World();
+          const watch = new Watch(dialect, world);
+          for (const one of steps) {
+            world.take(one);
+            if (one.kind === 'end') watch.restart();
+            watch.look();
           }
         }),
         { numRuns: 50 },
@@ -193,74 +202,190 @@ function everything(pairs: readonly Pair[]): Counts {
   });
 }
 
+const FOLD_AFTER = 1000;
+
 type Step =
-  | { kind: 'traffic'; pair: number; status: number; count: number }
+  | { kind: 'traffic'; pair: number; status: number | undefined; count: number }
   | { kind: 'leave'; pair: number }
-  | { kind: 'rename'; pair: number; name: string };
+  | { kind: 'wait'; milliseconds: number }
+  | { kind: 'rename'; pair: number; name: string }
+  | { kind: 'end'; moment: Moment };
 
-const step: fc.Arbitrary<Step> = fc.oneof(
-  fc.record({
-    kind: fc.constant('traffic' as const),
-    pair: fc.nat(5),
-    status: fc.constantFrom(200, 500),
-    count: fc.nat(9),
-  }),
-  fc.record({ kind: fc.constant('leave' as const), pair: fc.nat(5) }),
-  fc.record({
-    kind: fc.constant('rename' as const),
-    pair: fc.nat(5),
-    name: fc.constantFrom('unknown', 'a', 'b'),
-  }),
-);
+/** Of an agent's end: before the next sweep, before what ended is kept, or before it is released. */
+type Moment = 'between' | 'keep' | 'release';
 
-/** Six pairs under few names, which change. Pairs leave, and come back with their counts as other objects. */
-class World {
-  readonly #pairs = Array.from({ length: 6 }, (_, i) =>
-    pair(
-      i < 3 ? 'client' : 'server',
-      { kind: 'cgroup', cgroup: BigInt(i) },
-      { kind: 'address', address: `10.0.0.${i}` },
-    ),
-  );
-  readonly #here = this.#pairs.map(() => true);
-  readonly #names = this.#pairs.map(() => 'unknown');
-  readonly #requests = this.#pairs.map(() => new Map<number, number>());
+const traffic = fc.record({
+  kind: fc.constant('traffic' as const),
+  pair: fc.nat(5),
+  status: fc.constantFrom(200, 500, undefined),
+  count: fc.nat(9),
+});
+const leave = fc.record({ kind: fc.constant('leave' as const), pair: fc.nat(5) });
+const wait = fc.record({ kind: fc.constant('wait' as const), milliseconds: fc.constantFrom(1, FOLD_AFTER) });
+const rename = fc.record({
+  kind: fc.constant('rename' as const),
+  pair: fc.nat(5),
+  name: fc.constantFrom('unknown', 'a', 'b'),
+});
+const end = fc.record({
+  kind: fc.constant('end' as const),
+  moment: fc.constantFrom('between' as const, 'keep' as const, 'release' as const),
+});
+
+/** Looks at the pages that one agent after the other makes of a world. */
+class Watch {
+  readonly #dialect: Dialect;
+  readonly #world: World;
+  #agent: Attribution;
+  #before: ReadonlyMap<string, number> = new Map();
+
+  constructor(dialect: Dialect, world: World) {
+    this.#dialect = dialect;
+    this.#world = world;
+    this.#agent = this.#start();
+  }
+
+  #start(): Attribution {
+    const world = this.#world;
+    return new Attribution({ sources: [world], foldAfter: FOLD_AFTER, clock: () => world.now });
+  }
+
+  restart(): void {
+    if (this.#world.end !== 'between') {
+      try {
+        this.#settle();
+      } catch (error) {
+        if (!(error instanceof Killed)) throw error;
+      }
+    }
+    this.#world.end = undefined;
+    this.#agent = this.#start();
+  }
+
+  #settle() {
+    const limits = { requests: 12, connections: 5 };
+    return this.#agent.settle([resolve(this.#world.sweep(), this.#world.identify)], limits);
+  }
+
+  look(): void {
+    const found = this.#dialect.families(this.#settle());
+    const now = flat(found);
+    // What is not there does not go backwards, and begins at 0 when it comes back.
+    for (const [key, value] of this.#before)
+      expect(now.get(key) ?? Number.POSITIVE_INFINITY, key).toBeGreaterThanOrEqual(value);
+    this.#before = now;
+    // Nothing is lost and nothing is counted twice: the names do not change the sum.
+    const nobody = () => ({ source: UNKNOWN, destination: UNKNOWN });
+    const unnamed = this.#dialect.families(resolve(this.#world.truth(), nobody));
+    expect(totals(found)).toEqual(totals(unnamed));
+  }
+}
+
+class Killed extends Error {}
+
+/** One stay of a pair with its receiver. */
+interface Stay {
+  readonly pair: Pair;
+  readonly life: object;
+  readonly requests: Map<number | undefined, { count: number; life: object }>;
+  opened: number;
+  over: string | undefined;
+}
+
+/** Six pairs under few names, which change. Pairs leave, and come back as others that begin at 0. */
+class World implements Source {
+  now = 0;
+  /** When the agent is killed in the next sweep, if it is. */
+  end: Moment | undefined;
+  readonly #names = Array.from({ length: 6 }, () => 'unknown');
+  readonly #stays: Stay[][] = this.#names.map(() => []);
+  readonly #truth = this.#names.map(() => ({ requests: new Map<number | undefined, number>(), opened: 0 }));
+  readonly #memory = new Map<string, Uint8Array>();
+  #ended = 0;
+
+  readonly memory: Memory = {
+    keep: (name, bytes) => {
+      if (this.end === 'keep') throw new Killed();
+      this.#memory.set(name, bytes);
+    },
+    kept: (name) => this.#memory.get(name),
+  };
+
+  release(tokens: ReadonlySet<string>): void {
+    if (this.end === 'release') throw new Killed();
+    for (const stays of this.#stays) {
+      for (const stay of [...stays]) {
+        for (const status of stay.requests.keys())
+          if (tokens.has(`${stay.over} ${status}`)) stay.requests.delete(status);
+        if (tokens.has(`${stay.over} tcp`)) stays.splice(stays.indexOf(stay), 1);
+      }
+    }
+  }
 
   readonly identify: Identify = (pair) => {
-    const other = identity(this.#names[this.#pairs.indexOf(pair)]!);
+    const other = identity(this.#names[pair.port]!);
     const own = identity('own');
     return pair.role === 'client' ? { source: own, destination: other } : { source: other, destination: own };
   };
 
   take(step: Step): void {
     if (step.kind === 'rename') this.#names[step.pair] = step.name;
-    else if (step.kind === 'leave') this.#here[step.pair] = false;
-    else {
-      if (!this.#here[step.pair]) this.#pairs[step.pair] = { ...this.#pairs[step.pair]! };
-      this.#here[step.pair] = true;
-      const requests = this.#requests[step.pair]!;
-      requests.set(step.status, (requests.get(step.status) ?? 0) + step.count);
+    else if (step.kind === 'wait') this.now += step.milliseconds;
+    else if (step.kind === 'end') this.end = step.moment;
+    else if (step.kind === 'leave') {
+      const stay = this.#stays[step.pair]!.find(({ over }) => over === undefined);
+      if (stay) stay.over = String(this.#ended++);
+    } else this.#count(step);
+  }
+
+  #count({ pair: number, status, count }: Step & { kind: 'traffic' }): void {
+    const stays = this.#stays[number]!;
+    let stay = stays.find(({ over }) => over === undefined);
+    if (!stay) {
+      const own = { kind: 'cgroup' as const, cgroup: 1n };
+      // The port tells which one it is.
+      const it = pair(number < 3 ? 'client' : 'server', own, { kind: 'world' }, number);
+      stay = { pair: it, life: {}, requests: new Map(), opened: 0, over: undefined };
+      stays.push(stay);
     }
+    const truth = this.#truth[number]!;
+    stay.opened++;
+    truth.opened++;
+    const requests = stay.requests.get(status) ?? { count: 0, life: {} };
+    stay.requests.set(status, { ...requests, count: requests.count + count });
+    truth.requests.set(status, (truth.requests.get(status) ?? 0) + count);
   }
 
   /** What a receiver shows. */
   sweep(): Counts {
-    const { http, tcp, ...rest } = this.truth();
-    const here = (row: { pair: Pair }) => this.#here[this.#pairs.indexOf(row.pair)]!;
-    return { ...rest, http: http.filter(here), tcp: tcp.filter(here) };
+    const stays = this.#stays.flat();
+    const ending = (over: string | undefined, of: string) =>
+      over === undefined ? {} : { ending: { token: `${over} ${of}`, final: true } };
+    return counts({
+      http: stays.flatMap(({ pair, requests, over }) =>
+        [...requests].map(([status, { count, life }]) =>
+          http(pair, { ...exchanges(status, count), life, ...ending(over, String(status)) }),
+        ),
+      ),
+      tcp: stays.map(({ pair, opened, life, over }) => tcp(pair, { opened, life, ...ending(over, 'tcp') })),
+    });
   }
 
   truth(): Counts {
-    const observed = (count: number) => histogram(Array.from({ length: count }, () => 0.25));
+    const pairs = this.#truth.map((_, i) => pair(i < 3 ? 'client' : 'server', named('x'), named('y'), i));
     return counts({
-      http: this.#pairs.flatMap((pair, i) =>
-        [...this.#requests[i]!].map(([status, count]) =>
-          http(pair, { status, duration: observed(count), firstByte: observed(count) }),
-        ),
+      http: this.#truth.flatMap(({ requests }, i) =>
+        [...requests].map(([status, count]) => http(pairs[i]!, exchanges(status, count))),
       ),
-      tcp: this.#pairs.map((pair, i) => tcp(pair, { opened: this.#requests[i]!.size, bytesSent: i })),
+      tcp: this.#truth.flatMap(({ opened }, i) => (opened > 0 ? [tcp(pairs[i]!, { opened })] : [])),
     });
   }
+}
+
+function exchanges(status: number | undefined, count: number): Partial<HttpCounts> {
+  const observed = histogram(Array.from({ length: count }, () => 0.25));
+  if (status !== undefined) return { status, duration: observed, firstByte: observed };
+  return { status, failure: 'reset', duration: observed };
 }
 
 /** Every number of every point, by family and labels. */

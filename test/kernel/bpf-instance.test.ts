@@ -11,6 +11,7 @@ import {
   type InstanceOptions,
   listInstances,
 } from '../../src/bpf/instance.js';
+import { finalTotals, ledgerTotals } from '../../src/bpf/ledger.js';
 import { MeshtapError } from '../../src/errors.js';
 import { LEDGER_WORDS } from '../../src/receivers/ebpf-decode.js';
 import { acquireCommand, acquireElsewhere, exited, kill } from '../support/acquire.js';
@@ -43,13 +44,8 @@ function setUp(overrides: Partial<InstanceOptions> = {}) {
 
 /** Datagrams counted on their way out, by either version of the stand-in. */
 function counted(instance: Instance): { first: number; second: number } {
-  const { values, count } = instance.maps.get('ledgers')!.read();
-  const words = new BigUint64Array(values.slice().buffer);
-  const sum = (entry: number) => {
-    let total = 0n;
-    for (let stripe = 0; stripe < count; stripe++) total += words[stripe * LEDGER_WORDS + entry]!;
-    return Number(total);
-  };
+  const ledgers = [instance.maps.get('ledgers')!, ...instance.formerLedgers].map(ledgerTotals);
+  const sum = (entry: number) => Number(ledgers.reduce((total, words) => total + words[entry]!, 0n));
   return { first: sum(REQUESTS_SEEN), second: sum(REQUESTS_ANSWERED) };
 }
 
@@ -168,6 +164,54 @@ describe('a pinned instance', () => {
     expect(next.maps.get('early')!.maxEntries).toBe(16);
     await sender.send(7);
     expect(counted(next).first).toBe(12);
+  });
+
+  test('accounts for what was under way each time the state of connections goes', async () => {
+    const { options, cgroup, name } = setUp();
+    const sender = startSender(cgroup.path);
+    (await acquire(options)).close();
+    const { REQUESTS_DESYNCHRONISED } = enums.ledger_entry;
+    // The stand-in counts each datagram as a request seen, and never says what became of it.
+    for (const [i, early] of [16, 32, 48, 64].entries()) {
+      await sender.send(5);
+      using next = await acquire({ ...options, limits: { ...DEFAULT_LIMITS, early } });
+      const former = next.formerLedgers.map(finalTotals);
+      const sum = (entry: number) => Number(former.reduce((total, words) => total + words[entry]!, 0n));
+      expect(sum(REQUESTS_SEEN)).toBe(5 * (i + 1));
+      expect(sum(REQUESTS_DESYNCHRONISED)).toBe(5 * (i + 1));
+      expect(counted(next).first).toBe(5 * (i + 1));
+      // However often: those that are final become one.
+      expect(next.formerLedgers.length).toBeLessThanOrEqual(2);
+    }
+    // What is kept as it is keeps its ledgers as well.
+    const last = { ...options, limits: { ...DEFAULT_LIMITS, early: 64 } };
+    using same = await acquire(last);
+    expect(counted(same).first).toBe(20);
+    expect(readdirSync(join(BPFFS, name, readdirSync(join(BPFFS, name))[0]!))).toEqual(
+      expect.arrayContaining(['map_ledgers', 'map_ledgers_0', 'map_ledgers_1']),
+    );
+  });
+
+  test('keeps bytes as long as it keeps its counts, the last ones or those before', async () => {
+    const { options } = setUp();
+    const first = await acquire(options);
+    const memory = first.memory!;
+    expect(memory.kept('history')).toBeUndefined();
+    for (const length of [0, 1, 16_376, 16_377, 300_000]) {
+      const bytes = Uint8Array.from({ length }, (_, i) => i % 251);
+      memory.keep('history', bytes);
+      expect(memory.kept('history')).toEqual(bytes);
+    }
+    memory.keep('other', Buffer.from('as well'));
+    memory.keep('history', Buffer.from('kept'));
+    first.close();
+    for (const changed of [{}, { limits: { ...DEFAULT_LIMITS, early: 16 } }]) {
+      using next = await acquire({ ...options, ...changed });
+      expect(Buffer.from(next.memory!.kept('history')!).toString()).toBe('kept');
+      expect(Buffer.from(next.memory!.kept('other')!).toString()).toBe('as well');
+    }
+    using fresh = await acquire({ ...options, fresh: true });
+    expect(fresh.memory!.kept('history')).toBeUndefined();
   });
 
   test('forgets everything when it is asked to start fresh', async () => {

@@ -5,15 +5,18 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { DEFAULT_LIMITS, FIRST_INDEX } from '../../src/bpf/counting.js';
 import { acquire, detach, type Instance, type InstanceOptions } from '../../src/bpf/instance.js';
+import type { BpfMap } from '../../src/bpf/map.js';
 import { shippedObject } from '../../src/bpf/object.js';
 import type { Counts, HttpCounts, Role } from '../../src/receivers/counts.js';
-import { type EbpfOptions, ebpf, ebpfMemory } from '../../src/receivers/ebpf.js';
+import { type EbpfOptions, ebpf, ebpfFootprint } from '../../src/receivers/ebpf.js';
 import { Sweeper } from '../../src/receivers/ebpf-sweep.js';
 import { testReceiver } from '../contract/receiver.js';
 import { acquireElsewhere, kill } from '../support/acquire.js';
 import { temporaryDirectory } from '../support/bpf.js';
 import { cgroupRoot, makeCgroup } from '../support/cgroup.js';
 import { startExchange } from '../support/exchange.js';
+
+const ROLES = ['client', 'server'] as const;
 
 let counter = 0;
 const unique = () => `ebpf-${process.pid}-${++counter}`;
@@ -26,11 +29,14 @@ const start = (options: EbpfOptions) =>
   });
 
 /** `GET 200` and the like, with how often. */
-function exchanges({ http }: Counts, role: Role): Record<string, number> {
-  const own = http.filter(({ pair }) => pair.role === role);
-  return Object.fromEntries(
-    own.map((series) => [`${series.method} ${series.status}`, series.duration.count]),
-  );
+function exchanges({ http }: Pick<Counts, 'http'>, role: Role): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const { pair, method, status, duration } of http) {
+    if (pair.role !== role) continue;
+    const name = `${method} ${status}`;
+    sums[name] = (sums[name] ?? 0) + duration.count;
+  }
+  return sums;
 }
 
 const ledgerOf = ({ ledger }: Counts, role: Role, subject: string, outcome: string): number =>
@@ -78,7 +84,7 @@ describe('ebpf', () => {
     expect(counts.startedAt).toBe(startedAt);
   });
 
-  test('lets idle series go, and goes on where they were when they come back', async () => {
+  test('lets idle series go when they are kept elsewhere, and begins at 0 when they come back', async () => {
     const cgroup = makeCgroup(unique());
     await using receiver = await start({ cgroup: cgroup.path, idleAfter: 200 });
     await using peer = await startExchange(cgroup.path);
@@ -87,23 +93,31 @@ describe('ebpf', () => {
     const used = ({ budgets }: Counts) => budgets.map((budget) => budget.used);
     expect(used(await receiver.collect())).toEqual([2, 4]);
     // Only one of the two goes on; the connection stays open all the time.
+    const isFinal = ({ ending }: HttpCounts) => ending?.final === true;
     let counts = await receiver.collect();
-    while (used(counts)[1]! > 2) {
+    let sent = 5;
+    while (!counts.http.some(isFinal)) {
       await peer.request('GET', 200, 1);
+      sent++;
       await setTimeout(20);
       counts = await receiver.collect();
-      for (const role of ['client', 'server'] as const) {
-        expect(ledgerOf(counts, role, 'requests', 'answered')).toBeGreaterThanOrEqual(
-          exchanges(counts, role)['GET 200']! + (exchanges(counts, role)['GET 404'] ?? 0),
-        );
-      }
     }
-    const before = exchanges(counts, 'server')['GET 200']!;
+    // Nobody has said that it is kept: it stays.
+    await setTimeout(300);
+    counts = await receiver.collect();
+    expect(used(counts)).toEqual([2, 4]);
+    const ended = counts.http.filter(isFinal);
+    const both = (http: readonly HttpCounts[]) => ROLES.map((role) => exchanges({ http }, role));
+    for (const it of both(counts.http)) expect(it).toEqual({ 'GET 200': sent, 'GET 404': 3 });
+    receiver.release!(new Set(ended.map(({ ending }) => ending!.token)));
     await peer.request('GET', 404, 1);
     await peer.request('GET', 200, 1);
     counts = await receiver.collect();
-    expect(exchanges(counts, 'server')).toEqual({ 'GET 200': before + 1, 'GET 404': 4 });
-    expect(exchanges(counts, 'client')).toEqual({ 'GET 200': before + 1, 'GET 404': 4 });
+    const left = both(ended);
+    for (const [i, now] of both(counts.http).entries()) {
+      expect((now['GET 404'] ?? 0) + (left[i]!['GET 404'] ?? 0)).toBe(4);
+      expect((now['GET 200'] ?? 0) + (left[i]!['GET 200'] ?? 0)).toBe(sent + 1);
+    }
   });
 
   test('counts in one series per side what exceeds the budget, and says so', async () => {
@@ -139,7 +153,7 @@ describe('ebpf', () => {
       const text = readFileSync(`/proc/self/fdinfo/${map.fd}`, 'utf8');
       if (name !== 'prefixes') held += Number(/^memlock:\s*(\d+)/m.exec(text)![1]);
     }
-    const { total, maps } = ebpfMemory(limits);
+    const { total, maps } = ebpfFootprint(limits);
     const said = total - maps.prefixes!;
     expect(held).toBeGreaterThan(said * 0.8);
     expect(held).toBeLessThan(said * 1.2);
@@ -163,8 +177,8 @@ describe('a pinned instance', () => {
   async function takeOver(options: InstanceOptions, taken?: Instance) {
     const instance = taken ?? (await acquire(options));
     expect(instance).toMatchObject({ resumed: true, lost: [] });
-    const memory = ebpfMemory(options.limits);
-    return new Sweeper(instance, { ...options, idleAfter: 3_600_000, memory });
+    const footprint = ebpfFootprint(options.limits);
+    return new Sweeper(instance, { ...options, idleAfter: 3_600_000, footprint });
   }
 
   test('misses no exchange when its agent is killed, and counts none twice', async () => {
@@ -206,21 +220,67 @@ describe('a pinned instance', () => {
     }
   });
 
-  test('takes back the indices that a killed agent had taken from idle series', async () => {
+  test('goes on with what a killed agent was giving up', async () => {
+    const options = { ...setUp(), idleAfter: 100 };
+    await using peer = await startExchange(options.cgroup);
+    const sweeper = async () =>
+      new Sweeper(await acquire(options), { ...options, footprint: ebpfFootprint(options.limits) });
+    const first = await sweeper();
+    await peer.request('GET', 200, 10);
+    let counts = await first.collect();
+    while (!counts.http.every(({ ending }) => ending)) {
+      await setTimeout(50);
+      counts = await first.collect();
+    }
+    // As it is when an agent is killed: keys are deleted, values and the list of what leaves are there.
+    const tokens = counts.http.map(({ ending }) => ending!.token);
+    await first[Symbol.asyncDispose]();
+    await using second = await sweeper();
+    counts = await second.collect();
+    expect(counts.http.map(({ ending }) => ending!.token).sort()).toEqual(tokens.sort());
+    for (const role of ROLES) expect(exchanges(counts, role)).toEqual({ 'GET 200': 10 });
+    while (!counts.http.every(({ ending }) => ending!.final)) {
+      await setTimeout(50);
+      counts = await second.collect();
+    }
+    second.release(new Set(tokens));
+    counts = await second.collect();
+    expect(counts.http).toEqual([]);
+  });
+
+  test('takes back the indices that a killed agent had neither in use nor free', async () => {
     const options = setUp();
     (await acquire(options)).close();
     const instance = await acquire(options);
-    // As an agent leaves it that ends between deleting a key and handing its index out again.
-    const left = new Uint32Array([4000 * options.stripes]);
-    const values = instance.maps.get('http_values')!;
+    const [values, free] = ['http_values', 'free_series'].map((name) => instance.maps.get(name)!) as [
+      BpfMap,
+      BpfMap,
+    ];
+    // As agents leave them that end between two system calls: taken out of the queue, with values and without.
+    const lost = [0, 1].map(() => {
+      const index = new Uint32Array(1);
+      expect(free.pop(index)).toBe(true);
+      return index[0]!;
+    });
+    const place = new Uint32Array([lost[0]! * options.stripes]);
     const value = new Uint8Array(values.valueSize).fill(1);
-    values.update(left, value);
+    values.update(place, value);
 
     await using receiver = await takeOver(options, instance);
-    const used = async () => (await receiver.collect()).budgets.find(({ name }) => name === 'series')!.used;
-    expect(await used()).toBe(1);
-    while ((await used()) > 0) await setTimeout(50);
-    values.lookup(left, value);
+    const left = () => {
+      const all = new Set<number>();
+      const index = new Uint32Array(1);
+      while (free.pop(index)) all.add(index[0]!);
+      for (const it of all) free.push(new Uint32Array([it]));
+      return all;
+    };
+    await receiver.collect();
+    while (!lost.every((index) => left().has(index))) {
+      await setTimeout(100);
+      await receiver.collect();
+    }
+    expect(left().size).toBe(options.limits.series - FIRST_INDEX);
+    values.lookup(place, value);
     expect(value.every((byte) => byte === 0)).toBe(true);
   });
 });

@@ -50,6 +50,12 @@ export class Page {
     return this.sum('meshtap_ledger_entries_total', { role, subject, outcome });
   }
 
+  /** What was seen and is not accounted for. */
+  underWay(role: 'client' | 'server', subject: 'requests' | 'responses'): number {
+    const lines = this.of('meshtap_ledger_entries_total', { role, subject });
+    return lines.reduce((left, { labels, value }) => left + (labels.outcome === 'seen' ? value : -value), 0);
+  }
+
   budget(name: string): number {
     return this.sum('meshtap_budget_used', { budget: name });
   }
@@ -80,15 +86,23 @@ const CUMULATIVE = /(_total|_count|_bucket)$/;
 
 /** Watches that no counter is ever less than it was, from one scrape to the next and whenever it comes back. */
 export class Ratchet {
-  readonly #highest = new Map<string, number>();
+  #highest = new Map<string, number>();
+  readonly #mayLeave: boolean;
+
+  /** Where points may leave for good (names that are folded), what comes back is another one. */
+  constructor({ mayLeave = false } = {}) {
+    this.#mayLeave = mayLeave;
+  }
 
   /** The first few that went backwards, with both values. */
   check(page: Page): string[] {
     const broken: string[] = [];
+    const known = this.#highest;
+    if (this.#mayLeave) this.#highest = new Map();
     for (const { name, labels, value } of page.samples) {
       if (!CUMULATIVE.test(name) || OF_THE_PROCESS.test(name)) continue;
       const key = `${name}${JSON.stringify(labels)}`;
-      const before = this.#highest.get(key) ?? 0;
+      const before = known.get(key) ?? 0;
       if (value < before) broken.push(`${key}: ${before} -> ${value}`);
       this.#highest.set(key, value);
     }

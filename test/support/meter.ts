@@ -97,7 +97,7 @@ function exchangeName({ method, status, failure, version, overflow, rpc }: HttpC
   return [method, status, failure, protocol, call].filter((part) => part !== undefined).join(' ');
 }
 
-function tcpNumbers({ pair, connect, rtt, ...counters }: TcpCounts): Numbers {
+function tcpNumbers({ pair, life, ending, connect, rtt, ...counters }: TcpCounts): Numbers {
   return {
     ...counters,
     connect: connect.count,

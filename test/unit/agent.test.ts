@@ -206,7 +206,11 @@ describe('while it runs', () => {
     await using agent = await createAgent({ receivers: [one(), one()], resolvers: [] });
     const status = await agent.status();
     expect(Object.keys(status.receivers)).toEqual(['recorder', 'recorder-2']);
-    expect(status.counts).toMatchObject({ budgets: [{ name: 'pairs', used: 2, limit: 20 }] });
+    expect('budgets' in status.counts && status.counts.budgets).toContainEqual({
+      name: 'pairs',
+      used: 2,
+      limit: 20,
+    });
     expect((await agent.snapshot()).requests).toHaveLength(2);
   });
 

@@ -17,15 +17,7 @@ import type { Role } from '../../receivers/counts.js';
 import type { Attributes, MetricFamily } from '../family.js';
 import type { Ends, Snapshot } from '../model.js';
 import { overallStatus } from '../outcome.js';
-import {
-  extended,
-  HistogramPoints,
-  type Labels,
-  labels,
-  NumberPoints,
-  OVERFLOW,
-  pairLabels,
-} from '../points.js';
+import { extended, HistogramPoints, NumberPoints, namelessLabels, pairLabels } from '../points.js';
 import type { Dialect } from './dialect.js';
 
 export function hubble(): Dialect {
@@ -43,9 +35,9 @@ function families(snapshot: Snapshot): MetricFamily[] {
 
   for (const { ends, counts } of snapshot.requests) {
     if (!reported(ends)) continue;
-    const overflow = ends.overflow || counts.overflow;
-    const context = overflow ? NAMELESS[ends.role] : named(ends);
-    const having = (more: Attributes) => (overflow ? context : extended(context, more));
+    const none = nameless(ends, counts);
+    const context = none ?? named(ends);
+    const having = (more: Attributes) => none ?? extended(context, more);
     const { method } = counts;
     const { count } = counts.duration;
     const reporter = ends.role;
@@ -54,15 +46,16 @@ function families(snapshot: Snapshot): MetricFamily[] {
 
     flows.add(extended(context, REQUEST), count);
     requests.add(having({ method, protocol, status, reporter }), count);
-    // What got no answer was forwarded all the same, but there is no response to count and no latency to tell.
-    if (!overflow && counts.status === undefined) continue;
+    // What got no answer was forwarded all the same, but there is no response to count and no latency to tell. Of what
+    // exceeds the budget nobody knows.
+    if (counts.status === undefined && (!none || ends.retired)) continue;
     responses.add(having({ method, protocol, status, status_code: status, reporter }), count);
     duration.add(having({ method, reporter }), counts.duration);
     latency.add(context, counts.duration);
   }
   for (const { ends, counts } of snapshot.connections) {
     if (!reported(ends)) continue;
-    const context = ends.overflow ? NAMELESS[ends.role] : named(ends);
+    const context = nameless(ends) ?? named(ends);
     flows.add(extended(context, CONNECTION), counts.opened);
   }
 
@@ -122,11 +115,7 @@ function direction(role: Role): string {
   return role === 'server' ? 'ingress' : 'egress';
 }
 
-/** What exceeds the budget has no names; the direction keeps the two sides' overflow apart. */
-const NAMELESS: Readonly<Record<Role, Labels>> = {
-  server: labels({ ...OVERFLOW.attributes, traffic_direction: direction('server') }),
-  client: labels({ ...OVERFLOW.attributes, traffic_direction: direction('client') }),
-};
+const nameless = namelessLabels((role) => ({ traffic_direction: direction(role) }));
 
 function contextAttributes({ role, source, destination }: Ends): Attributes {
   return {

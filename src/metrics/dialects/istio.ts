@@ -11,15 +11,7 @@ import type { HttpCounts, Role } from '../../receivers/counts.js';
 import type { Attributes, MetricFamily } from '../family.js';
 import type { Ends, Snapshot } from '../model.js';
 import { grpcCode } from '../outcome.js';
-import {
-  extended,
-  HistogramPoints,
-  type Labels,
-  labels,
-  NumberPoints,
-  OVERFLOW,
-  pairLabels,
-} from '../points.js';
+import { extended, HistogramPoints, NumberPoints, namelessLabels, pairLabels } from '../points.js';
 import type { Dialect } from './dialect.js';
 
 export interface IstioOptions {
@@ -38,11 +30,7 @@ function families(snapshot: Snapshot, cluster: string): MetricFamily[] {
   const requests = new NumberPoints();
   const duration = new HistogramPoints();
   for (const { ends, counts } of snapshot.requests) {
-    const point =
-      ends.overflow || counts.overflow
-        ? NAMELESS[ends.role]
-        : // 0 is Istio's way of saying that no answer came.
-          extended(http(ends), outcome(counts));
+    const point = nameless(ends, counts) ?? extended(http(ends), outcome(counts));
     requests.add(point, counts.duration.count);
     duration.add(point, { ...counts.duration, sum: counts.duration.sum * 1000 });
   }
@@ -52,7 +40,7 @@ function families(snapshot: Snapshot, cluster: string): MetricFamily[] {
   const opened = new NumberPoints();
   const closed = new NumberPoints();
   for (const { ends, counts } of snapshot.connections) {
-    const point = ends.overflow ? NAMELESS[ends.role] : tcp(ends);
+    const point = nameless(ends) ?? tcp(ends);
     // Whoever reports, "sent" is what the server sends and "received" what it receives.
     const [fromServer, toServer] =
       ends.role === 'server'
@@ -113,7 +101,7 @@ function reporter(role: Role): string {
   return role === 'server' ? 'destination' : 'source';
 }
 
-/** Istio writes the number of the gRPC status. */
+/** 0 is Istio's way of saying that no answer came. Of a gRPC status it writes the number. */
 function outcome({ status, rpc }: HttpCounts): Attributes {
   const response_code = String(status ?? 0);
   if (!rpc) return { response_code };
@@ -123,11 +111,7 @@ function outcome({ status, rpc }: HttpCounts): Attributes {
   return { response_code, request_protocol: 'grpc', grpc_response_status: String(code) };
 }
 
-/** What exceeds the budget has no names; the reporter keeps the two sides' overflow apart. */
-const NAMELESS: Readonly<Record<Role, Labels>> = {
-  server: labels({ ...OVERFLOW.attributes, reporter: reporter('server') }),
-  client: labels({ ...OVERFLOW.attributes, reporter: reporter('client') }),
-};
+const nameless = namelessLabels((role) => ({ reporter: reporter(role) }));
 
 /** Istio writes `unknown` where others leave a label empty; Kiali skips series that do not. */
 function known(value: string | undefined): string {

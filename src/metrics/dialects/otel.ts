@@ -13,7 +13,14 @@ import type { HttpCounts, Role, Rpc } from '../../receivers/counts.js';
 import type { Attributes, MetricFamily } from '../family.js';
 import type { Ends, Snapshot } from '../model.js';
 import { errorType } from '../outcome.js';
-import { extended, HistogramPoints, type Labels, NumberPoints, OVERFLOW, pairLabels } from '../points.js';
+import {
+  extended,
+  HistogramPoints,
+  type Labels,
+  NumberPoints,
+  namelessLabels,
+  pairLabels,
+} from '../points.js';
 import type { Dialect } from './dialect.js';
 
 export function otel(): Dialect {
@@ -27,6 +34,8 @@ export function otel(): Dialect {
     ],
   };
 }
+
+const nameless = namelessLabels();
 
 function endAttributes({ source, destination, port }: Ends): Attributes {
   return {
@@ -80,12 +89,11 @@ function requests(snapshot: Snapshot, role: Role): MetricFamily[] {
   const calls = new HistogramPoints();
   for (const { ends, counts } of snapshot.requests) {
     if (ends.role !== role) continue;
-    const overflow = ends.overflow || counts.overflow;
-    const labels = overflow ? OVERFLOW : requestLabels(named(ends), role, counts);
+    const labels = nameless(ends, counts) ?? requestLabels(named(ends), role, counts);
     duration.add(labels, counts.duration);
     if (counts.firstByte.count > 0) firstByte.add(labels, counts.firstByte);
-    if (counts.rpc && !overflow)
-      calls.add(callLabels(named(ends), role, counts, counts.rpc), counts.duration);
+    if (counts.rpc)
+      calls.add(nameless(ends, counts) ?? callLabels(named(ends), role, counts, counts.rpc), counts.duration);
   }
   const { startedAt, boundaries } = snapshot;
   return filled([
@@ -131,8 +139,9 @@ function connections(snapshot: Snapshot, role: Role): MetricFamily[] {
 
   for (const { ends, counts } of snapshot.connections) {
     if (ends.role !== role) continue;
-    const plain = ends.overflow ? OVERFLOW : named(ends);
-    const having = (more: Attributes) => (ends.overflow ? OVERFLOW : extended(plain, more));
+    const none = nameless(ends);
+    const plain = none ?? named(ends);
+    const having = (more: Attributes) => none ?? extended(plain, more);
     // What never happened has no point: three error types for each pair would treble the series of a healthy mesh.
     const ended = (points: NumberPoints, error: string, count: number): void => {
       if (count > 0) points.add(having({ 'error.type': error }), count);

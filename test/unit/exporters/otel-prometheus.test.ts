@@ -42,9 +42,11 @@ testExporter('otel-prometheus', {
 });
 
 it('shows the names of our own endpoint', async () => {
+  const sweep = counts({
+    http: [http(pair('server', named('b'), named('a')), { duration: histogram([0.1]) })],
+  });
   const { collect } = createCollector({
-    sweep: async () =>
-      counts({ http: [http(pair('server', named('b'), named('a')), { duration: histogram([0.1]) })] }),
+    sources: () => [{ collect: async () => sweep }],
     identify: identifyNamed(),
     dialects: [otel(), hubble()],
   });

@@ -99,7 +99,7 @@ it('holds every value of every dialect under every label, in both formats, whate
     ledger: [{ role: 'server', subject: 'requests', outcome: 'seen', count: 7 }],
   });
   const collector = createCollector({
-    sweep: async () => sweep,
+    sources: () => [{ collect: async () => sweep }],
     identify: identifyNamed(),
     dialects: [otel(), hubble(), istio()],
   });
@@ -177,7 +177,7 @@ it('answers the article’s queries with the truth', { timeout: 60_000 }, async 
     });
   };
   const collector = createCollector({
-    sweep,
+    sources: () => [{ collect: sweep }],
     identify: identifyNamed(['web', 'shop']),
     dialects: [otel(), hubble(), istio()],
   });

@@ -34,17 +34,17 @@ it('goes on after a failure', async () => {
 });
 
 it('tells the ledger, the budgets and its own work beside the traffic', async () => {
+  const sweep = counts({
+    http: [http(pair('server', named('b'), named('a')), { duration: histogram([0.1]) })],
+    ledger: [
+      { role: 'server', subject: 'requests', outcome: 'seen', count: 5 },
+      { role: 'server', subject: 'requests', outcome: 'answered', count: 4 },
+      { role: 'server', subject: 'requests', outcome: 'answered', count: 1 },
+    ],
+    budgets: [{ name: 'series', used: 3, limit: 100 }],
+  });
   const { collect } = createCollector({
-    sweep: async () =>
-      counts({
-        http: [http(pair('server', named('b'), named('a')), { duration: histogram([0.1]) })],
-        ledger: [
-          { role: 'server', subject: 'requests', outcome: 'seen', count: 5 },
-          { role: 'server', subject: 'requests', outcome: 'answered', count: 4 },
-          { role: 'server', subject: 'requests', outcome: 'answered', count: 1 },
-        ],
-        budgets: [{ name: 'series', used: 3, limit: 100 }],
-      }),
+    sources: () => [{ collect: async () => sweep }],
     identify: identifyNamed(),
     dialects: [otel()],
     self: () => [
@@ -62,7 +62,17 @@ it('tells the ledger, the budgets and its own work beside the traffic', async ()
     { attributes: { role: 'server', subject: 'requests', outcome: 'seen' }, value: 5 },
     { attributes: { role: 'server', subject: 'requests', outcome: 'answered' }, value: 5 },
   ]);
-  expect(points('meshtap.budget.used')).toEqual([{ attributes: { budget: 'series' }, value: 3 }]);
+  expect(points('meshtap.budget.used')).toEqual([
+    { attributes: { budget: 'series' }, value: 3 },
+    { attributes: { budget: 'ended_series' }, value: 0 },
+    { attributes: { budget: 'ended_pairs' }, value: 0 },
+  ]);
+  // As many may be kept that ended as there may be others.
+  expect(
+    points('meshtap.budget.limit')
+      .slice(0, 2)
+      .map((point) => 'value' in point && point.value),
+  ).toEqual([100, 100]);
   expect(points('meshtap.collection.duration')).toMatchObject([
     { attributes: { outcome: 'success' }, count: 1 },
     { attributes: { outcome: 'failure' }, count: 0 },

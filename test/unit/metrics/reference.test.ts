@@ -51,7 +51,7 @@ async function families(dialects: readonly Dialect[]): Promise<MetricFamily[]> {
   const names = { held: 0, ages: [{ resolver: 'kubernetes', kind: 'pods', age: 1 }] };
   const self = () => [...agentProcess(), ...identityHealth(names), ...running.families!()];
   const { collect } = createCollector({
-    sweep: async () => everything(),
+    sources: () => [{ collect: async () => everything() }],
     identify: identifyNamed(),
     dialects,
     self,
