@@ -67,7 +67,29 @@ __attribute__((noinline)) int classify(struct __sk_buff *skb, __u32 direction)
 	return STOP;
 }
 
-/* The same, of a connection that speaks HTTP/2. */
+/* The server grants what a request asked for: HTTP/2, in which the request is stream 1 (RFC 7540 3.2). */
+__attribute__((noinline)) int upgrade(struct __sk_buff *skb, __u32 direction)
+{
+	struct connection *c = connection_of(skb->sk);
+	struct stream *s;
+	__u64 request;
+
+	if (!c)
+		return STOP;
+	s = stream_of(c, direction);
+	request = front(c);
+	if (!http2_upgrade(skb, c, request & ~0xffull, METHOD_BITS(request))) {
+		c->protocol = OPAQUE;
+		end_response(c, s, FAILURE_NONE);
+		return STOP;
+	}
+	note(c->role, RESPONSES_INTERIM, 1);
+	c->answered++;
+	end_message(s);
+	return AGAIN;
+}
+
+/* As turn(), for a connection that speaks HTTP/2. */
 __attribute__((noinline)) int http2_turn(struct __sk_buff *skb, __u32 direction)
 {
 	struct connection *c = connection_of(skb->sk);
@@ -94,6 +116,8 @@ __attribute__((noinline)) int burst(struct __sk_buff *skb, __u32 direction)
 
 		if (result == STRANGE)
 			return classify(skb, direction);
+		if (result == UPGRADED)
+			return upgrade(skb, direction);
 		if (result != AGAIN)
 			return result;
 	}

@@ -20,6 +20,7 @@ enum step {
 	ANSWERED, /* an answer is complete: whoever called counts it by answer() and goes on */
 	STRANGE,  /* not what the parser understands, nor has it understood anything before */
 	LOST,	  /* the parser is out of step */
+	UPGRADED, /* from HTTP/1 to HTTP/2 */
 };
 
 #define EIGHT(a, b, c, d, e, f, g, h)                                                                             \

@@ -338,6 +338,10 @@ static __always_inline int start_response(struct connection *c, struct stream *s
 	return AGAIN;
 }
 
+/* What the lowest byte of an outstanding request holds: its version, its method, and whether it asks for HTTP/2. */
+#define METHOD_BITS(request) ((request) >> 1 & 31)
+#define ASKS_HTTP2 64
+
 /* The request that this answer belongs to, or 0. */
 static __always_inline __u64 front(struct connection *c)
 {
@@ -366,7 +370,7 @@ static __noinline int end_response(struct connection *c, struct stream *s, __u8 
 		__u64 first_byte = s->began > asked_at ? s->began - asked_at : 1; /* an answer may begin ahead of its request */
 
 		note(c->role, RESPONSES_MATCHED, 1);
-		measure(c, TAG(s->status, request >> 1 & 127, request & 1, failure), s->now - asked_at, first_byte);
+		measure(c, TAG(s->status, METHOD_BITS(request), request & 1, failure), s->now - asked_at, first_byte);
 		c->answered++;
 	} else if (c->untracked != c->untracked_answered) {
 		note(c->role, REQUESTS_PIPELINE_FULL, 1);
@@ -402,7 +406,7 @@ static __noinline int end_response_head(struct connection *c, struct stream *s)
 	if (!c || !s)
 		return STOP;
 	request = front(c);
-	method = request >> 1 & 127;
+	method = METHOD_BITS(request);
 	if (s->status < 200 && s->status != 101) {
 		note(c->role, RESPONSES_INTERIM, 1);
 		return end_message(s);
@@ -413,6 +417,8 @@ static __noinline int end_response_head(struct connection *c, struct stream *s)
 		s->status = 0;
 		return lose_sync(c, s);
 	}
+	if (s->status == 101 && request & ASKS_HTTP2)
+		return UPGRADED;
 	if (s->status == 101 || (method == METHOD_CONNECT && s->status < 300 && request)) {
 		c->protocol = OPAQUE;
 		return ANSWERED;
@@ -462,6 +468,7 @@ static __always_inline int scan_head(struct connection *c, struct stream *s, __u
 		after = eight(s, line);
 		if (line + 9 <= end && !(marks & (marks - 1)) && (after & 255) > '\r') {
 			if ((after | LOWER) != EIGHT('t', 'r', 'a', 'n', 's', 'f', 'e', 'r') &&
+			    (after | LOWER) != (EIGHT('u', 'p', 'g', 'r', 'a', 'd', 'e', ':') | LOWER) &&
 			    /* Content-Length, not -Type */
 			    ((after | LOWER) != EIGHT('c', 'o', 'n', 't', 'e', 'n', 't', '-') ||
 			     (eight(s, line + 8) & 0xdf) != 'L'))
@@ -521,6 +528,15 @@ static __noinline int ends_in_chunked(struct stream *s)
 	       (ahead == ' ' || ahead == '\t' || ahead == ',' || ahead == ':');
 }
 
+/* The request that is being read asks for an upgrade to HTTP/2. */
+static __always_inline void ask_for_http2(struct connection *c, __u32 direction)
+{
+	__u32 slot = (c->asked - 1) & (OUTSTANDING - 1);
+
+	if (is_request(c, direction) && c->asked != c->answered)
+		c->outstanding[slot] |= ASKS_HTTP2;
+}
+
 static __always_inline int scan_line(struct connection *c, struct stream *s, __u32 direction)
 {
 	__u64 at = bounded(s->at);
@@ -541,6 +557,11 @@ static __always_inline int scan_line(struct connection *c, struct stream *s, __u
 			return take_length(c, s, at);
 		s->phase = LINE;
 		return wait_for_line(c, s, n);
+	}
+	if (low == (EIGHT('u', 'p', 'g', 'r', 'a', 'd', 'e', ':') | LOWER) &&
+	    (second & FIRST(4)) == EIGHT(' ', 'h', '2', 'c' , 0, 0, 0, 0)) { /* RFC 7540 3.2 */
+		ask_for_http2(c, direction);
+		return AGAIN;
 	}
 	if (low == EIGHT('t', 'r', 'a', 'n', 's', 'f', 'e', 'r') &&
 	    second == EIGHT('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') &&

@@ -426,31 +426,52 @@ static __always_inline int is_http2(struct __sk_buff *skb, struct connection *c,
 	       is_frame(header, eight(s, at + 8) & 255);
 }
 
-/* True if it turns out that the connection speaks HTTP/2 from the parser's place on. Both directions may find out. */
-static __always_inline int http2_begin(struct __sk_buff *skb, __u32 direction)
+/* From here on the connection speaks HTTP/2: its state, or 0 where there is no memory. Both directions may find out. */
+static __always_inline struct http2 *become_http2(struct __sk_buff *skb, struct connection *c)
 {
 	struct bpf_sock *sk = skb->sk;
-	struct connection *c = connection_of(sk);
-	struct http2 *h;
+	struct http2 *h = sk ? bpf_sk_storage_get(&http2_streams, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
 	int first;
 
-	if (!c || !sk || !is_http2(skb, c, direction))
-		return 0;
-	h = bpf_sk_storage_get(&http2_streams, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!h)
 		return 0;
 	bpf_spin_lock(&c->lock);
-	first = c->protocol == UNCLASSIFIED;
+	first = c->protocol == UNCLASSIFIED || c->protocol == HTTP1;
 	if (first) {
 		h->refused_above = ~0u;
-		if (c->joined)
+		if (c->joined && c->protocol == UNCLASSIFIED)
 			h->frames[0].phase = h->frames[1].phase = FRAME_LOST;
 		c->protocol = HTTP2;
 	}
 	bpf_spin_unlock(&c->lock);
 	if (first)
 		note(c->role, CONNECTIONS_HTTP2, 1);
-	return c->protocol == HTTP2;
+	return h;
+}
+
+/* True if it turns out that the connection speaks HTTP/2 from the parser's place on. */
+static __always_inline int http2_begin(struct __sk_buff *skb, __u32 direction)
+{
+	struct connection *c = connection_of(skb->sk);
+
+	return c && is_http2(skb, c, direction) && become_http2(skb, c) && c->protocol == HTTP2;
+}
+
+/* A request of HTTP/1 becomes stream 1. */
+static __always_inline int http2_upgrade(struct __sk_buff *skb, struct connection *c, __u64 began, __u8 method)
+{
+	struct http2 *h = become_http2(skb, c);
+	struct exchange *e;
+
+	if (!h)
+		return 0;
+	h->frames[0].opened = h->frames[1].opened = h->from = 1;
+	e = exchange_at(h, place_of(1));
+	e->began = began;
+	e->method = method;
+	barrier();
+	e->id = 1;
+	return 1;
 }
 
 /* Frames of which nothing is to be known. */

@@ -1,6 +1,7 @@
 // HTTP/2 with prior knowledge, under loads bounded in count: generator, access log and both sides agree.
 import { describe, expect, onTestFinished } from 'vitest';
-import { h2load } from '../../support/load.js';
+import { type Classes, h2load } from '../../support/load.js';
+import { nghttpd } from '../../support/nghttpd.js';
 import { Nginx } from '../../support/nginx.js';
 import { many } from '../../support/scale.js';
 import { test } from '../../support/traffic.js';
@@ -33,4 +34,28 @@ describe('h2load against nginx', () => {
     for (const role of ['client', 'server'] as const)
       expect(seen.ledger(role)).toMatchObject({ 'connections http2': connections });
   });
+});
+
+describe('nghttpd', () => {
+  test.for([
+    { connections: 1, streams: 1 },
+    { connections: 1, streams: 10 },
+    { connections: 8, streams: 100 },
+  ])(
+    'h2load, $connections connections, $streams streams',
+    async ({ connections, streams }, { scope, meter }) => {
+      const url = await nghttpd(scope);
+      const urls = ['/small', '/large', '/none'].map((path) => url + path);
+      let report: Classes | undefined;
+      const seen = await meter.during(async () => {
+        report = await h2load(scope, {
+          urls,
+          requests: streams === 1 ? FEW : REQUESTS / 2,
+          connections,
+          streams,
+        });
+      });
+      seen.expectExchanges({ 'GET 200 HTTP/2': report!['2xx'], 'GET 404 HTTP/2': report!['4xx'] });
+    },
+  );
 });

@@ -186,3 +186,46 @@ test('floods of frames that say nothing, around a request', async ({ meter, conn
   });
   seen.expectExchanges({ 'GET 404 HTTP/2': 1 });
 });
+<<<<<<< /tmp/h2/tree/test/kernel/http2/streams.test.ts
+
+describe('an upgrade from HTTP/1.1', () => {
+  const ASK =
+    'POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n' +
+    'Content-Length: 4\r\n\r\nbody';
+  const GRANT = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n';
+  const answer = Buffer.concat([SETTINGS, headers(1, [STATIC[500]]), data(1, 'what became of it', true)]);
+
+  test.for([
+    ['in one segment each', (bytes: Buffer) => [bytes]],
+    ['byte by byte', (bytes: Buffer) => Array.from(bytes, (_, i) => bytes.subarray(i, i + 1))],
+  ] as const)('the request is stream 1; %s', async ([, cut], { meter, connect }) => {
+    const seen = await meter.during(async () => {
+      const line = await connect();
+      await line.exchange('GET / HTTP/1.1\r\n\r\n', 'HTTP/1.1 204 No Content\r\n\r\n');
+      await line.client.say(...cut(Buffer.from(ASK)));
+      await line.server.say(...cut(Buffer.concat([Buffer.from(GRANT), answer])));
+      await line.client.say(...cut(Buffer.concat([PREFACE, SETTINGS, get(3)])));
+      await line.server.say(...cut(headers(3, [STATIC[404]], true)));
+      await line.hangUp();
+    });
+    seen.expectExchanges({ 'GET 204': 1, 'POST 500 HTTP/2': 1, 'GET 404 HTTP/2': 1 });
+    seen.expectLedger({ 'connections http1': 1, 'connections http2': 1, 'responses interim': 1 });
+  });
+
+  test('that is not granted, or to something else, is none', async ({ meter, connect }) => {
+    const seen = await meter.during(async () => {
+      const line = await connect();
+      await line.exchange(ASK, 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+      await line.exchange(
+        'GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n',
+        'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n',
+      );
+      await line.client.say(Buffer.concat([PREFACE, SETTINGS, get(3)]));
+      await line.hangUp();
+    });
+    seen.expectExchanges({ 'POST 200': 1, 'GET 101': 1 });
+    seen.expectLedger({ 'connections http1': 1 });
+  });
+});
+=======
+>>>>>>> /tmp/h2/t.tmp
