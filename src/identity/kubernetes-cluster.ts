@@ -13,6 +13,7 @@ import {
 } from './kubernetes-objects.js';
 import type { Change, Sink } from './kubernetes-reflector.js';
 import { Table } from './kubernetes-table.js';
+import { ownAddresses } from './own-addresses.js';
 
 export interface ClusterOptions {
   /** The node this process runs on. */
@@ -131,12 +132,15 @@ export class ClusterState {
     const node = this.#nodes.find(address);
     if (node) return this.#onNode(node, port);
     const slice = this.#slices.find(address);
-    if (!slice) return undefined;
-    const { namespace, service: name } = slice;
-    return { identity: { service: name, namespace, workload: '', labels: {}, watched: false } };
+    if (slice) {
+      const { namespace, service: name } = slice;
+      return { identity: { service: name, namespace, workload: '', labels: {}, watched: false } };
+    }
+    // Bridges and tunnels of this node, which its object does not tell of.
+    return ownAddresses().has(text) ? this.#onNode({ name: this.#options.node }, port) : undefined;
   }
 
-  #onNode({ name }: Node, port: number | undefined): Found {
+  #onNode({ name }: Pick<Node, 'name'>, port: number | undefined): Found {
     if (port !== undefined) {
       const service = this.#services.find(`* ${port}`);
       if (service) return { identity: this.#serviceIdentity(service) };

@@ -92,7 +92,7 @@ export interface Node {
   readonly name: string;
   readonly addresses: readonly string[];
   readonly podPrefixes: readonly string[];
-  /** Its addresses within those. */
+  /** Its addresses among pods. */
   readonly gateways: readonly string[];
 }
 
@@ -274,20 +274,29 @@ export function nodeOf({ metadata, spec = {}, status = {} }: RawNode): Node {
     name: metadata.name,
     addresses: canonicals(addresses.map(({ address }) => address)),
     podPrefixes,
-    gateways: canonicals(podPrefixes.map(gatewayOf)),
+    gateways: canonicals([
+      ...podPrefixes.flatMap(beginningOf),
+      ...Object.entries(metadata.annotations ?? {}).flatMap(([key, value]) => (NOTED.test(key) ? value : [])),
+    ]),
   };
 }
 
+/** Where network plugins note the address that a node has among pods: Calico's tunnels, Cilium's own interface. */
+const NOTED =
+  /^(projectcalico\.org\/IPv[46](IPIP|VXLAN|Wireguard)\w*Addr|(io\.cilium\.network\.|network\.cilium\.io\/)ipv[46]-cilium-host)$/;
+
 /**
- * The first address of a node's pods, which is the node's own where they are on a bridge or on cables: what a pod sees of
- * those whose addresses the node hides (kube-proxy's masquerading). Where it is a pod's, that pod goes first.
+ * The first two addresses of a node's pods, which are the node's own where pods are on a bridge or on cables, or behind
+ * Flannel's tunnels: what a pod sees of those whose addresses the node hides (kube-proxy's masquerading). Where one is a
+ * pod's, that pod goes first.
  */
-function gatewayOf(prefix: string): string | undefined {
-  if (!ipaddr.isValidCIDR(prefix)) return undefined;
+function beginningOf(prefix: string): string[] {
+  if (!ipaddr.isValidCIDR(prefix)) return [];
   const [address] = ipaddr.parseCIDR(prefix);
   const network = address.kind() === 'ipv4' ? ipaddr.IPv4 : ipaddr.IPv6;
-  const bytes = network.networkAddressFromCIDR(prefix).toByteArray();
-  return ipaddr.fromByteArray([...bytes.slice(0, -1), bytes.at(-1)! + 1]).toString();
+  const first = network.networkAddressFromCIDR(prefix);
+  const bytes = first.toByteArray();
+  return [first, ipaddr.fromByteArray([...bytes.slice(0, -1), bytes.at(-1)! + 1])].map(String);
 }
 
 export const controllerOf =

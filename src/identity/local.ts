@@ -1,11 +1,11 @@
 import { readFileSync, statSync } from 'node:fs';
-import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import ipaddr from 'ipaddr.js';
 import { cgroupIdentity } from './cgroup.js';
 import { cgroupMount, isInside, placeOf } from './cgroup-mount.js';
 import type { Identity, Resolver } from './identity.js';
 import { cgroupOfProcess, type Listener, type Namespace, readListeners } from './listeners.js';
+import { ownAddresses } from './own-addresses.js';
 
 export interface LocalOptions {
   /** Directory that meshtap is attached to: what listens there is watched. @default nothing counts as watched */
@@ -109,9 +109,4 @@ function accepts(listening: string, address: ipaddr.IPv4 | ipaddr.IPv6): boolean
   // A socket on :: takes IPv4 too, unless it was told not to, which /proc does not show.
   if (own.toString() === '::') return true;
   return own.toString() === '0.0.0.0' ? address.kind() === 'ipv4' : own.toString() === address.toString();
-}
-
-function ownAddresses(): Set<string> {
-  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-  return new Set(all.map(({ address }) => ipaddr.process(address.replace(/%.*/, '')).toString()));
 }

@@ -16,6 +16,6 @@ test('a node has its addresses, and the first ones of its pods for itself', () =
     name: 'a',
     addresses: ['192.0.2.1'],
     podPrefixes: ['10.244.3.0/24', 'fd00:3::/64'],
-    gateways: ['10.244.3.1', 'fd00:3::1'],
+    gateways: ['10.244.3.0', '10.244.3.1', 'fd00:3::', 'fd00:3::1'],
   });
 });

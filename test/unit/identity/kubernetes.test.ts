@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -436,6 +437,40 @@ describe('a service', () => {
       workload: 'node',
       namespace: '',
     });
+  });
+
+  test('nor is a node a pod by the addresses that it has among pods', async () => {
+    const server = await small();
+    const there = node('there', '10.1.0.2', { podCIDRs: ['10.244.1.0/24', 'fd00:244:1::/64'] });
+    const annotations = {
+      'projectcalico.org/IPv4VXLANTunnelAddr': '10.245.7.64',
+      'example.com/note': '10.9.9.9',
+    };
+    server.set('nodes', { ...there, metadata: { ...there.metadata, annotations } });
+    server.set('pods', pod('web', { node: 'there', ip: '10.244.1.2' }));
+    const resolver = await started(server);
+    const names = [
+      '10.244.1.0',
+      '10.244.1.1',
+      'fd00:244:1::1',
+      '10.245.7.64',
+      '10.244.1.2',
+      '10.244.1.3',
+      '10.9.9.9',
+    ];
+    expect(names.map((address) => resolver.resolve(from(address))?.service)).toEqual([
+      'node',
+      'node',
+      'node',
+      'node',
+      'web',
+      undefined,
+      undefined,
+    ]);
+    const own = Object.values(networkInterfaces())
+      .flatMap((addresses) => addresses ?? [])
+      .find(({ internal }) => !internal);
+    if (own) expect(resolver.resolve(from(own.address))?.service).toBe('node');
   });
 
   test('is watched where all its pods are', async () => {
