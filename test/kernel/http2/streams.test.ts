@@ -186,7 +186,6 @@ test('floods of frames that say nothing, around a request', async ({ meter, conn
   });
   seen.expectExchanges({ 'GET 404 HTTP/2': 1 });
 });
-<<<<<<< /tmp/h2/tree/test/kernel/http2/streams.test.ts
 
 describe('an upgrade from HTTP/1.1', () => {
   const ASK =
@@ -227,5 +226,3 @@ describe('an upgrade from HTTP/1.1', () => {
     seen.expectLedger({ 'connections http1': 1 });
   });
 });
-=======
->>>>>>> /tmp/h2/t.tmp
