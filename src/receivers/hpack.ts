@@ -7,8 +7,8 @@
 
 /**
  * Symbols by the length of their codes. The code is canonical: codes of one length are consecutive numbers in the order
- * of their symbols, and the first of a length follows the last of the length before. Symbols with codes of more than 15
- * bits, none of which is printable ASCII, are left out.
+ * of their symbols, and the first of a length follows the last of the length before. All of printable ASCII; what comes
+ * after the backslash is left out.
  */
 const SYMBOLS: readonly (readonly [bits: number, symbols: string])[] = [
   [5, '012aceiost'],
@@ -21,6 +21,7 @@ const SYMBOLS: readonly (readonly [bits: number, symbols: string])[] = [
   [13, '\0$@[]~'],
   [14, '^}'],
   [15, '<`{'],
+  [19, '\\'],
 ];
 
 /** By length, then by code. */
@@ -48,7 +49,7 @@ export function decodeHuffman(bytes: Uint8Array): string {
       if (symbol !== undefined) {
         text += symbol;
         code = bits = 0;
-      } else if (bits > 15) {
+      } else if (bits > 19) {
         return `${text}\ufffd`;
       }
     }
