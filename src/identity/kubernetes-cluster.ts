@@ -1,16 +1,15 @@
-import ipaddr from 'ipaddr.js';
 import { BoundedMap } from './bounded-map.js';
 import { type Identity, NODE } from './identity.js';
+import { type Group, Index, Names } from './kubernetes-names.js';
 import {
   type Controller,
   canonical,
   type Node,
-  type Owner,
   type Pod,
   type Service,
   type Slice,
-  type Template,
 } from './kubernetes-objects.js';
+import { PublicPrefixes } from './kubernetes-prefixes.js';
 import type { Change, Sink } from './kubernetes-reflector.js';
 import { Table } from './kubernetes-table.js';
 import { ownAddresses } from './own-addresses.js';
@@ -38,23 +37,11 @@ export interface Found {
   readonly pod?: Pick<Pod, 'name' | 'addresses'>;
 }
 
-/** Pods that are the same but for their names and addresses. */
-interface Group {
-  readonly template: Template;
-  readonly key: string;
-  /** How many there are, by node. */
-  readonly nodes: Map<string, number>;
-  named?: { readonly revision: number; readonly identities: Readonly<Record<'watched' | 'not', Identity>> };
-}
-
 interface StoredPod extends Omit<Pod, 'template'> {
   readonly group: Group;
   /** Whether it came with the pods of this node. */
   readonly own: boolean;
 }
-
-/** Public prefixes that are told apart at most. */
-const PREFIXES = 1024;
 
 /** What is known of a cluster, and what its ends are called. */
 export class ClusterState {
@@ -80,23 +67,22 @@ export class ClusterState {
     id: ({ name }) => name,
     keys: ({ addresses, gateways }) => [...addresses, ...gateways],
   });
-  readonly #controllers = new Table<Controller>({ id: ({ uid }) => uid, keys: () => [] });
   readonly #groups = new Map<string, Group>();
   readonly #groupsOf = new Index<Group>();
-  readonly #servicesOf = new Index<Service>();
+  readonly #names: Names;
   /** Nodes where meshtap runs, and how often. */
   readonly #agents = new Map<string, number>();
   /** Pods of this node by what their cgroups are called after. */
   readonly #here = new Map<string, StoredPod>();
   readonly #gone: BoundedMap<string, Found>;
-  readonly #prefixes = new Set<string>();
+  readonly #prefixes: PublicPrefixes;
   #revision = 0;
-  /** Of services and controllers, from which groups get their names. */
-  #names = 0;
 
   constructor(options: ClusterOptions) {
     this.#options = options;
     this.#gone = new BoundedMap(options.remember);
+    this.#names = new Names(options.serviceName);
+    this.#prefixes = new PublicPrefixes(options.prefixesChanged);
   }
 
   /** Grows with everything that may change an answer. */
@@ -110,13 +96,13 @@ export class ClusterState {
 
   /** Public prefixes that hold addresses of the cluster. */
   get prefixes(): Iterable<string> {
-    return this.#prefixes;
+    return this.#prefixes.values();
   }
 
   /** Who runs in the cgroups of a pod. */
   inCgroup(uid: string): Found | undefined {
     const pod = this.#here.get(uid) ?? this.#pods.get(uid);
-    return pod ? { pod, identity: this.#identityOf(pod.group, true) } : this.#gone.get(uid);
+    return pod ? { pod, identity: this.#names.of(pod.group, true) } : this.#gone.get(uid);
   }
 
   /** Who has an address; `port` if it was dialled. */
@@ -137,7 +123,7 @@ export class ClusterState {
       return { identity: { service: name, namespace, workload: '', labels: {}, watched: false } };
     }
     // Bridges and tunnels of this node, which its object does not tell of.
-    return ownAddresses().has(text) ? this.#onNode({ name: this.#options.node }, port) : undefined;
+    return ownAddresses().has(address) ? this.#onNode({ name: this.#options.node }, port) : undefined;
   }
 
   #onNode({ name }: Pick<Node, 'name'>, port: number | undefined): Found {
@@ -152,91 +138,17 @@ export class ClusterState {
   }
 
   #found(pod: StoredPod): Found {
-    return { pod, identity: this.#identityOf(pod.group, this.#watched(pod.node)) };
+    return { pod, identity: this.#names.of(pod.group, this.#watched(pod.node)) };
+  }
+
+  #serviceIdentity(service: Service): Identity {
+    const watched = (node: string) => this.#watched(node);
+    return this.#names.ofService(service, this.#groupsOf.in(service.namespace), watched);
   }
 
   /** Whether some meshtap runs on that node: this one, or another of the cluster. */
   #watched(node: string): boolean {
     return node !== '' && (node === this.#options.node || this.#agents.has(node));
-  }
-
-  #identityOf(group: Group, watched: boolean): Identity {
-    if (group.named?.revision !== this.#names) {
-      const not = this.#name(group.template);
-      group.named = { revision: this.#names, identities: { not, watched: { ...not, watched: true } } };
-    }
-    return group.named.identities[watched ? 'watched' : 'not'];
-  }
-
-  #name(template: Template): Identity {
-    const { namespace, labels, attributes } = template;
-    const { kind, name: workload } = this.#workload(template);
-    const from = (source: string): string | undefined => {
-      if (source === 'annotation') return attributes['service.name'];
-      if (source === 'service') return this.#serviceOf(template)?.name;
-      if (source === 'workload') return workload;
-      return labels[source.replace(/^label:/, '')];
-    };
-    const service = this.#options.serviceName.map(from).find(Boolean) ?? workload;
-    const app = labels.app ?? labels['app.kubernetes.io/name'];
-    const version = attributes['service.version'] ?? labels['app.kubernetes.io/version'] ?? labels.version;
-    return {
-      service,
-      namespace,
-      workload,
-      labels: { kind, ...(app && { app }), ...(version && { version }) },
-      watched: false,
-    };
-  }
-
-  /** The one at the top: the Deployment of a ReplicaSet, the CronJob of a Job. */
-  #workload({ labels, owner }: Template): Pick<Owner, 'kind' | 'name'> {
-    const above = this.#controllers.get(owner.uid)?.owner;
-    if (above) return above;
-    // The Deployment controller names its ReplicaSets so. Right before the ReplicaSet is known, and without it.
-    const suffix = `-${labels['pod-template-hash']}`;
-    if (owner.kind === 'ReplicaSet' && owner.name.endsWith(suffix))
-      return { kind: 'Deployment', name: owner.name.slice(0, -suffix.length) };
-    return owner;
-  }
-
-  /**
-   * The service that stands for a pod: of several rather one with an address than a headless one, rather one that
-   * selects more than others, rather the one with the shorter name; whatever pods are ready.
-   */
-  #serviceOf({ namespace, labels }: Template): Service | undefined {
-    const rank = ({ clusterAddresses, selector = {}, name }: Service) =>
-      [clusterAddresses.length > 0 ? 0 : 1, Object.keys(selector).length, name.length] as const;
-    const before = (a: Service, b: Service) => {
-      const [ranks, others] = [rank(a), rank(b)];
-      const place = ranks.findIndex((value, i) => value !== others[i]);
-      return place < 0 ? (a.name < b.name ? -1 : 1) : ranks[place]! - others[place]!;
-    };
-    return [...this.#servicesOf.in(namespace)]
-      .filter(({ selector }) => fits(selector, labels))
-      .sort(before)[0];
-  }
-
-  /** A service is called by its own name, whatever the pods behind it are called. */
-  #serviceIdentity({ name, namespace, selector, attributes }: Service): Identity {
-    const groups = [...this.#groupsOf.in(namespace)].filter(({ template }) =>
-      fits(selector, template.labels),
-    );
-    const behind = groups.map((group) => this.#identityOf(group, false));
-    const [first] = behind;
-    const one = first && behind.every(({ workload }) => workload === first.workload) ? first : undefined;
-    const common = Object.entries(one?.labels ?? {}).filter(([key, value]) =>
-      behind.every(({ labels }) => labels[key] === value),
-    );
-    return {
-      service: attributes['service.name'] ?? name,
-      namespace,
-      workload: one?.workload ?? '',
-      labels: Object.fromEntries(common),
-      watched:
-        groups.length > 0 &&
-        groups.every(({ nodes }) => [...nodes.keys()].every((node) => this.#watched(node))),
-    };
   }
 
   /** The pods of this node, or those of all others. */
@@ -274,9 +186,15 @@ export class ClusterState {
     return addresses.every((address) => this.#pods.find(address) === undefined);
   }
 
-  #groupOf(template: Template): Group {
+  /** Of the pods of one list most share a few templates: each is kept once. */
+  #groupOf(template: Pod['template']): Group {
     const key = JSON.stringify(template);
-    return this.#groups.get(key) ?? { template, key, nodes: new Map() };
+    let group = this.#groups.get(key);
+    if (!group) {
+      group = { template, key, nodes: new Map() };
+      this.#groups.set(key, group);
+    }
+    return group;
   }
 
   #podChanged({ type, item }: Change<StoredPod>, before: StoredPod | undefined): void {
@@ -284,18 +202,19 @@ export class ClusterState {
     if (type === 'set') this.#enter(item);
     else if (item.own) {
       const { name, addresses, cgroupUid } = item;
-      this.#gone.set(cgroupUid, { pod: { name, addresses }, identity: this.#identityOf(item.group, true) });
+      this.#gone.set(cgroupUid, { pod: { name, addresses }, identity: this.#names.of(item.group, true) });
     }
   }
 
   #enter(pod: StoredPod): void {
     const { group, own, cgroupUid, node, addresses } = pod;
     count(group.nodes, node, 1);
+    // Again, if it lost its last pod just before this one came.
     this.#groups.set(group.key, group);
     this.#groupsOf.add(group.template.namespace, group);
     if (own) this.#here.set(cgroupUid, pod);
     if (this.#isAgent(pod)) count(this.#agents, node, 1);
-    for (const address of addresses) this.#tellApart(address, { ipv4: 24, ipv6: 64 });
+    for (const address of addresses) this.#prefixes.add(address, { ipv4: 24, ipv6: 64 });
   }
 
   #leave(pod: StoredPod): void {
@@ -317,10 +236,10 @@ export class ClusterState {
   serviceSink(): Sink<Service> {
     return this.#sink(this.#services, {
       changed: ({ type, item }, before) => {
-        if (before) this.#servicesOf.delete(before.namespace, before);
-        if (type === 'set') this.#servicesOf.add(item.namespace, item);
-        for (const address of item.otherAddresses) this.#tellApart(address);
-        this.#names++;
+        if (before) this.#names.services.delete(before.namespace, before);
+        if (type === 'set') this.#names.services.add(item.namespace, item);
+        for (const address of item.otherAddresses) this.#prefixes.add(address);
+        this.#names.changed();
       },
     });
   }
@@ -340,35 +259,17 @@ export class ClusterState {
   nodeSink(): Sink<Node> {
     return this.#sink(this.#nodes, {
       changed: ({ item }) => {
-        for (const address of item.addresses) this.#tellApart(address);
-        for (const prefix of item.podPrefixes) this.#tellApart(prefix);
+        for (const address of item.addresses) this.#prefixes.add(address);
+        for (const prefix of item.podPrefixes) this.#prefixes.add(prefix);
       },
     });
   }
 
   controllerSink(kind: string): Sink<Controller> {
-    return this.#sink(this.#controllers, {
+    return this.#sink(this.#names.controllers, {
       mine: (controller) => controller.kind === kind,
-      changed: () => this.#names++,
+      changed: () => this.#names.changed(),
     });
-  }
-
-  /**
-   * Public addresses are one peer to the kernel unless it is told which are not. Those of pods are told apart by
-   * prefixes that hold many.
-   */
-  #tellApart(text: string, bits: { readonly ipv4?: number; readonly ipv6?: number } = {}): void {
-    if (!text.includes('/') && !ipaddr.isValid(text)) return;
-    const [address, length] = text.includes('/')
-      ? ipaddr.parseCIDR(text)
-      : ([ipaddr.process(text), undefined] as const);
-    if (address.range() !== 'unicast') return;
-    const width = length ?? bits[address.kind()] ?? (address.kind() === 'ipv4' ? 32 : 128);
-    const network = address.kind() === 'ipv4' ? ipaddr.IPv4 : ipaddr.IPv6;
-    const prefix = `${network.networkAddressFromCIDR(`${address}/${width}`)}/${width}`;
-    if (this.#prefixes.has(prefix) || this.#prefixes.size >= PREFIXES) return;
-    this.#prefixes.add(prefix);
-    this.#options.prefixesChanged();
   }
 
   /** Takes changes of one kind into its table, after whoever has an address now got what was counted for it. */
@@ -408,38 +309,12 @@ interface Intake<T, S> {
   changed?(change: Change<S>, before: S | undefined): void;
 }
 
-/** Things by namespace. */
-class Index<T> {
-  readonly #byNamespace = new Map<string, Set<T>>();
-
-  in(namespace: string): Iterable<T> {
-    return this.#byNamespace.get(namespace) ?? [];
-  }
-
-  add(namespace: string, item: T): void {
-    const items = this.#byNamespace.get(namespace);
-    if (items) items.add(item);
-    else this.#byNamespace.set(namespace, new Set([item]));
-  }
-
-  delete(namespace: string, item: T): void {
-    const items = this.#byNamespace.get(namespace);
-    items?.delete(item);
-    if (items?.size === 0) this.#byNamespace.delete(namespace);
-  }
-}
-
 const WATCHED_NODE: Identity = { ...NODE, watched: true };
 
 function count(counts: Map<string, number>, key: string, by: number): void {
   const sum = (counts.get(key) ?? 0) + by;
   if (sum > 0) counts.set(key, sum);
   else counts.delete(key);
-}
-
-/** Whether a service's selector selects pods with these labels. */
-function fits(selector: Service['selector'], labels: Template['labels']): boolean {
-  return selector !== undefined && Object.entries(selector).every(([key, value]) => labels[key] === value);
 }
 
 function samePod(a: StoredPod, b: StoredPod): boolean {
