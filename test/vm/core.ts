@@ -1,15 +1,18 @@
 /**
- * The files of test/kernel that `.ci/run` leaves out on other kernels, and why: where the processor is emulated, each
- * start of `meshtap` takes a quarter of a minute. `npm run test:vm -- --tier kernel` runs them all.
+ * The files of test/kernel that `.ci/run` has time for on other kernels, by the beginning of their paths, and what they
+ * ask of the kernel. `npm run test:vm -- --tier kernel` runs them all. The others test what is made in user space
+ * (names, pages, words, the demo, container runtimes), or need tens of starts of `meshtap`, each a quarter of a minute
+ * where the processor is emulated, for what bpf-instance asks without them.
  */
-export const LEFT_OUT: Readonly<Record<string, string>> = {
-  'cli.test.ts': 'words and exit codes; ebpf and bpf-instance ask the same of the kernel',
-  'demo.test.ts': 'processes and pages of the demo',
-  'demo-queries.test.ts': 'a page of the demo, and Prometheus',
-  'examples.test.ts': 'the library as others use it',
-  'reliability/collector.test.ts': 'exporters, which know nothing of the kernel',
-  'reliability/crash.test.ts': '40 starts; bpf-instance kills at each step that the kernel sees',
-  'reliability/hostile.test.ts': 'names and pages, which are made in user space',
-  'reliability/instances.test.ts':
-    '20 starts; bpf-instance has the same cases without the process around them',
+export const CORE: Readonly<Record<string, string>> = {
+  'test/kernel/bpf-': 'loading, attaching, pinning, upgrading, reading maps; a crash at each step',
+  'test/kernel/ebpf.test.ts':
+    'the receiver: sweeps, idle series, budgets, memory, restarts on open connections',
+  'test/kernel/cgroup-index.test.ts': 'cgroups that come and go',
+  'test/kernel/local.test.ts': 'who listens at a port',
+  'test/kernel/traffic/': 'HTTP/1 and TCP: every form, cut, failure, body and time; loads against logs',
+  'test/kernel/http2/': 'HTTP/2 and gRPC',
+  'test/kernel/fuzz.test.ts': 'mutated conversations',
+  'test/kernel/reliability/bounds.test.ts': 'more series than there is room for; memory as said',
+  'test/kernel/reliability/survival.test.ts': 'kill -9, restart and upgrade under load',
 };
