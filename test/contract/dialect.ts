@@ -13,7 +13,7 @@ import { Attribution, type Source } from '../../src/metrics/attribution.js';
 import type { Dialect } from '../../src/metrics/dialects/dialect.js';
 import type { MetricFamily } from '../../src/metrics/family.js';
 import { type Identify, resolve } from '../../src/metrics/model.js';
-import type { Counts, Failure, HttpCounts, Pair, Role } from '../../src/receivers/counts.js';
+import type { Counts, HttpCounts, Pair, Role } from '../../src/receivers/counts.js';
 import type { Memory } from '../../src/receivers/receiver.js';
 import {
   counts,
@@ -162,7 +162,8 @@ export function testDialect(dialect: Dialect, { lint = [] }: DialectTraits = {})
 /** One of each kind of request and connection for every pair. */
 function everything(pairs: readonly Pair[]): Counts {
   const seen = histogram([0.0002, 0.003, 0.3, 100]);
-  const kinds: { status?: number; failure?: Failure }[] = [
+  const rpc = { service: 'shop.Cart', method: 'Add' };
+  const kinds: Partial<HttpCounts>[] = [
     { status: 200 },
     { status: 404 },
     { status: 503 },
@@ -170,13 +171,18 @@ function everything(pairs: readonly Pair[]): Counts {
     { failure: 'reset' },
     { failure: 'closed' },
     { failure: 'timeout' },
+    { status: 200, version: '2', rpc: { ...rpc, status: 'OK' } },
+    { status: 200, version: '2', rpc: { ...rpc, status: 'UNAVAILABLE' } },
+    { status: 200, version: '2', rpc: { ...rpc, status: undefined } },
+    { status: 'unknown', version: '2', rpc: { ...rpc, status: 'unknown' } },
+    { failure: 'stream_cancel', version: '2', rpc: { ...rpc, status: undefined } },
   ];
   return counts({
     http: pairs.flatMap((pair) =>
-      kinds.map(({ status, failure }) =>
+      kinds.map(({ status, ...more }) =>
         http(pair, {
+          ...more,
           status,
-          failure,
           overflow: pair.overflow,
           duration: seen,
           firstByte: status === undefined ? histogram() : seen,

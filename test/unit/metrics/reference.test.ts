@@ -30,6 +30,12 @@ function everything(): Counts {
     http: pairs.flatMap((ends) => [
       http(ends, { status: 503, route: '/details/{id}', duration: seen, firstByte: seen }),
       http(ends, { status: undefined, failure: 'reset', duration: seen }),
+      http(ends, {
+        version: '2',
+        rpc: { service: 'shop.Cart', method: 'Add', status: 'UNAVAILABLE' },
+        duration: seen,
+        firstByte: seen,
+      }),
     ]),
     tcp: pairs.map((ends) =>
       tcp(ends, {
