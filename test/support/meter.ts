@@ -13,10 +13,10 @@ import type { Scope } from './scope.js';
 type Numbers = Record<string, number>;
 
 const ROLES: readonly Role[] = ['client', 'server'];
-/** Lines that follow from the exchanges. */
+/** Lines that follow from the exchanges, and segments that came early, which is the network's doing. */
 const ORDINARY = new Set([
   ...['requests seen', 'requests answered', 'requests failed'],
-  ...['responses seen', 'responses matched'],
+  ...['responses seen', 'responses matched', 'segments early'],
 ]);
 const POLL = 20;
 /** Nothing changed in so many polls: it is over. */
