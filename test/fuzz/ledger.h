@@ -105,10 +105,11 @@ static void check_series(__u8 role, const struct http_key *key, const struct htt
 	measured[role] += count_of(&value->duration);
 	if (!key->pair)
 		return;
-	CHECK(key->method <= METHOD_PATCH && key->version <= HTTP_1_1 && key->failure <= FAILURE_TIMEOUT,
+	CHECK(key->method <= METHOD_UNKNOWN && key->version <= HTTP_2 && key->failure <= FAILURE_STREAM_OTHER,
 	      "method %u, version %u, failure %u", key->method, key->version, key->failure);
-	CHECK(key->status == 0 || key->status == 101 || (key->status >= 200 && key->status <= 999), "status %u",
-	      key->status);
+	CHECK(key->status == 0 || key->status == 101 || (key->status >= 200 && key->status <= 999) ||
+		      (key->version == HTTP_2 && key->status == STATUS_UNKNOWN),
+	      "status %u", key->status);
 	CHECK(key->status || key->failure, "neither a status nor a failure");
 	CHECK(!key->tls && !key->route && !key->reserved, "bytes that should be zero");
 	CHECK(count_of(&value->first_byte) <= count_of(&value->duration), "%llu first bytes, %llu answers",
@@ -126,7 +127,7 @@ static void reconcile(void)
 		__u64 lost = ledger_of(role, REQUESTS_DESYNCHRONISED) + ledger_of(role, REQUESTS_PIPELINE_FULL);
 		__u64 explained = ledger_of(role, RESPONSES_MATCHED) + ledger_of(role, RESPONSES_INTERIM) +
 				  ledger_of(role, RESPONSES_JOINED_MIDWAY) + ledger_of(role, RESPONSES_PIPELINE_FULL) +
-				  ledger_of(role, RESPONSES_DESYNCHRONISED);
+				  ledger_of(role, RESPONSES_DESYNCHRONISED) + ledger_of(role, RESPONSES_ABANDONED);
 
 		CHECK(answered + failed == measured[role], "role %u: ledger %llu + %llu, series %llu", role, answered,
 		      failed, measured[role]);
