@@ -172,7 +172,8 @@ export class ClusterState {
       apply: async (changes) => {
         // What was counted at its address, and for nobody until now, is its own, though it ended before its address
         // was told.
-        const brief = changes.filter(({ type, item }) => type === 'set' && this.#wasBrief(item));
+        const begun = new Set(changes.flatMap(({ item: { uid, ended } }) => (ended ? [] : uid)));
+        const brief = changes.filter(({ type, item }) => type === 'set' && this.#wasBrief(item, begun));
         if (brief.length > 0)
           await sink.apply(brief.map(({ item }) => ({ type: 'set', item: { ...item, ended: false } })));
         await sink.apply(changes);
@@ -180,10 +181,11 @@ export class ClusterState {
     };
   }
 
-  #wasBrief({ ended, addresses, uid }: Pod): boolean {
+  /** `begun`: pods that were told of together with this. */
+  #wasBrief({ ended, addresses, uid }: Pod, begun: ReadonlySet<string>): boolean {
     const before = this.#pods.get(uid);
-    if (!ended || !before || before.ended || before.addresses.length > 0) return false;
-    return addresses.every((address) => this.#pods.find(address) === undefined);
+    const known = before ? !before.ended && before.addresses.length === 0 : begun.has(uid);
+    return ended && known && addresses.every((address) => this.#pods.find(address) === undefined);
   }
 
   /** Of the pods of one list most share a few templates: each is kept once. */
