@@ -25,11 +25,11 @@ const vitest = (project: string, files: readonly string[] = []) => ({
     const env = { ...process.env, MESHTAP_VM: '1' };
     execFileSync(process.execPath, list, { cwd: root, env, stdio: ['ignore', 'ignore', 'inherit'] });
   },
-  command: (results: string) => [
+  command: () => [
     ...[process.execPath, 'node_modules/.bin/vitest', 'run', '--project', project],
     ...(values.only.length > 0 ? values.only : files),
     ...['--no-isolate', '--experimental.fsModuleCache'],
-    ...['--reporter=default', '--reporter=json', `--outputFile=${join(results, 'report.json')}`],
+    ...['--reporter=verbose', '--reporter=test/vm/keep-report.ts'],
   ],
   read: (text: string) => fromVitest(JSON.parse(text), root),
 });
@@ -111,7 +111,7 @@ async function runTier(tier: Tier, kernel: Kernel): Promise<Found> {
       kernel,
       command: command(results),
       cwd: root,
-      env: environment,
+      env: { ...environment, MESHTAP_VM_REPORT: join(results, 'report.json') },
       timeout,
       results,
       stdout: prefixed(`[${kernel.name} ${tier}] `, process.stdout),
