@@ -36,6 +36,8 @@ export interface ReflectorOptions {
   readonly pageSize: number;
   /** After how many seconds the server is asked to end a watch; between this and twice as much. */
   readonly watchSeconds: number;
+  /** Told when there is no watch, and why, each time for another reason; and when there is one again. */
+  readonly tell: (resource: string, problem: string | undefined) => void;
   /** Waiting after failures: the first and the longest, milliseconds. */
   readonly backoff: { readonly first: number; readonly longest: number };
 }
@@ -182,11 +184,16 @@ export class Reflector<T> {
 
   #heard(): void {
     this.#heardAt = performance.now();
-    this.#problem = undefined;
+    this.#now(undefined);
+  }
+
+  #now(problem: string | undefined): void {
+    if (problem !== this.#problem) this.#options.tell(this.name, problem);
+    this.#problem = problem;
   }
 
   async #failed(error: unknown, signal: AbortSignal): Promise<void> {
-    this.#problem = explain(error);
+    this.#now(explain(error));
     this.#done();
     const { first, longest } = this.#options.backoff;
     // 410: it does not remember. 404: this version of the resource went away with an upgrade.

@@ -62,7 +62,7 @@ export interface KubernetesOptions {
 }
 
 /** Times in milliseconds, if not said otherwise. */
-export interface KubernetesTuning extends ReflectorOptions {
+export interface KubernetesTuning extends Omit<ReflectorOptions, 'tell'> {
   /** How long the server may say nothing. A watch of what never changes is quiet until it ends. */
   silence: number;
   /** How long `start` waits for the first lists. */
@@ -158,7 +158,12 @@ export function kubernetes({
       const cluster: Cluster = kubeconfig === undefined ? inCluster() : fromKubeconfig(kubeconfig, context);
       const api = new KubernetesApi(cluster, options.silence);
       server = api.server;
-      const watch = <T>(resource: Resource<T>, sink: Sink<T>) => new Reflector(api, resource, sink, options);
+      const tell = (resource: string, problem: string | undefined) => {
+        if (problem === undefined) host?.log.info({ resource }, 'the API server tells of it again');
+        else host?.log.warn({ resource, problem }, 'the API server tells nothing; names are those of before');
+      };
+      const watch = <T>(resource: Resource<T>, sink: Sink<T>) =>
+        new Reflector(api, resource, sink, { ...options, tell });
       reflectors = [
         watch(OWN_PODS(node), state.podSink(true)),
         watch(OTHER_PODS(node), state.podSink(false)),
@@ -197,11 +202,8 @@ export function kubernetes({
       if (stop.signal.aborted) return 'closed';
       if (reflectors.length === 0) return 'not started';
       const { pods, services, nodes } = state.sizes;
-      const troubles = reflectors.flatMap(({ name, problem, age }) =>
-        problem === undefined ? [] : `${name}: ${problem}, ${ageOf(age)}`,
-      );
       const all = `${pods} pods, ${services} services, ${nodes} nodes of ${server}`;
-      return troubles.length === 0 ? all : `${all}; ${troubles.join('; ')}`;
+      return [all, ...troubles(reflectors)].join('; ');
     },
     ages: () =>
       Object.fromEntries(reflectors.flatMap(({ name, age }) => (age === undefined ? [] : [[name, age]]))),
@@ -217,8 +219,19 @@ export interface KubernetesResolver extends Resolver {
   ofPath(path: string): Identity | undefined;
 }
 
-const ageOf = (age: number | undefined) =>
-  age === undefined ? 'nothing known' : `known is what was ${Math.round(age)} s ago`;
+/** What is wrong, with what, and how old that is. */
+function troubles(reflectors: readonly Reflector<unknown>[]): string[] {
+  const byProblem = new Map<string, Reflector<unknown>[]>();
+  for (const reflector of reflectors) {
+    const { problem } = reflector;
+    if (problem !== undefined) byProblem.set(problem, [...(byProblem.get(problem) ?? []), reflector]);
+  }
+  return [...byProblem].map(([problem, those]) => {
+    const oldest = Math.max(...those.map(({ age }) => age ?? Number.POSITIVE_INFINITY));
+    const known = Number.isFinite(oldest) ? `known is what was ${Math.round(oldest)} s ago` : 'nothing known';
+    return `${those.map(({ name }) => name).join(', ')}: ${problem}, ${known}`;
+  });
+}
 
 /** Any address of a network may be given to a pod, but for those that mean this machine or this cable. */
 function mayBeOfCluster(text: string): boolean {

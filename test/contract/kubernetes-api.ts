@@ -3,6 +3,7 @@ import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { Identity, Question } from '../../src/identity/identity.js';
 import { type KubernetesOptions, kubernetes } from '../../src/identity/kubernetes.js';
@@ -419,7 +420,7 @@ export function testKubernetesApi(name: string, { kubeconfig, compact, restart }
       const resolver = kubernetes({ cgroups, kubeconfig: file, node });
       onTestFinished(() => resolver[Symbol.asyncDispose]());
       resolver.attach?.({
-        log: undefined as never,
+        log: pino({ level: 'silent' }),
         settle: async () => void settled.push(resolver.resolve(from('198.18.7.1'))?.service),
         prefixesChanged: () => {},
       });
@@ -438,7 +439,7 @@ export function testKubernetesApi(name: string, { kubeconfig, compact, restart }
       onTestFinished(() => resolver[Symbol.asyncDispose]());
       const who = () => resolver.resolve(from('198.18.5.1'))?.service ?? 'nobody';
       resolver.attach?.({
-        log: undefined as never,
+        log: pino({ level: 'silent' }),
         settle: async () => {
           log.push(`settled for ${who()}`);
           await sleep(20);

@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { pino } from 'pino';
 import { expect, onTestFinished, test } from 'vitest';
 import { kubernetes } from '../../../src/identity/kubernetes.js';
 import { temporaryDirectory } from '../../support/bpf.js';
@@ -49,7 +50,7 @@ test.each(['meshtap-node', 'another-node'])('names of bookinfo, as %s knows them
   });
   onTestFinished(() => resolver[Symbol.asyncDispose]());
   resolver.attach?.({
-    log: undefined as never,
+    log: pino({ level: 'silent' }),
     settle: async () => {
       for (const address of addresses) {
         const identity = who(address);
