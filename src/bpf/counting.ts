@@ -113,8 +113,8 @@ export interface Footprint {
   readonly maps: Readonly<Record<string, number>>;
   /** By limit, and under `fixed` what does not depend on any. */
   readonly parts: Readonly<Record<keyof Limits | 'fixed', number>>;
-  /** Beyond that, for each open connection that was seen. */
-  readonly perConnection: number;
+  /** Beyond that, for each open connection that was seen, by map: `connections` for all, the others where needed. */
+  readonly perConnection: Readonly<Record<string, number>>;
 }
 
 /** Maps whose size goes by a limit. */
@@ -136,10 +136,10 @@ export function footprintOf(limits: Limits, cpus: number): Footprint {
   const sizes: Partial<Record<string, number>> = capacities(limits, stripesFor(cpus));
   const maps: Record<string, number> = {};
   const parts = { series: 0, pairs: 0, early: 0, fixed: 0 };
-  let perConnection = 0;
+  const perConnection: Record<string, number> = {};
   for (const [name, map] of Object.entries(definitions)) {
     const entry = { entries: sizes[name] ?? map.maxEntries, key: map.key.size, value: map.value.size };
-    if (map.type === MAP_TYPE.SK_STORAGE) perConnection += SOCKET_STORAGE_HEADER + align(map.value.size);
+    if (map.type === MAP_TYPE.SK_STORAGE) perConnection[name] = slab(SOCKET_STORAGE_HEADER + map.value.size);
     else {
       maps[name] = bytesOf(map.type, entry, cpus);
       parts[BY_LIMIT[name] ?? 'fixed'] += maps[name];
@@ -153,6 +153,8 @@ const HASH_ENTRY_HEADER = 48;
 const HASH_BUCKET = 16;
 const TRIE_NODE = 64;
 const SOCKET_STORAGE_HEADER = 64;
+/** What kmalloc takes for a size, at most. */
+const slab = (bytes: number) => 2 ** Math.ceil(Math.log2(bytes));
 const align = (bytes: number) => Math.ceil(bytes / 8) * 8;
 
 function bytesOf(

@@ -4,6 +4,7 @@ import { type Agent, createAgent } from '../agent.js';
 import type { Config } from '../config/schema.js';
 import { VERSION } from '../metrics/version.js';
 import { agentOptions, type RunOptions, watchedCgroup } from './agent-options.js';
+import { footprintLine, shares } from './footprint.js';
 import { createLog } from './log.js';
 import { serveStatus } from './status-socket.js';
 
@@ -20,6 +21,7 @@ export async function run(config: Config, options: RunOptions): Promise<void> {
   const log = createLog(config.log);
   const { instance } = config;
   try {
+    process.stdout.write(`${footprintLine(config.limits)}\n`);
     await using agent = await createAgent(await agentOptions(config, options, log, signal));
     await using _status = await statusServer(agent, config, options, log);
     const { exporters } = await agent.status();
@@ -63,6 +65,7 @@ export async function statusServer(
       pid: process.pid,
       since,
       memory: process.memoryUsage.rss(),
+      shares: shares(config.limits),
     }));
   } catch (error) {
     log.warn({ err: error }, 'meshtap status will not see this agent');

@@ -8,6 +8,7 @@ import { createServer, request } from 'node:http';
 import { dirname } from 'node:path';
 import { json } from 'node:stream/consumers';
 import type { AgentStatus } from '../agent.js';
+import type { Share } from './footprint.js';
 import { forget, socketNames, socketOf } from './runtime-files.js';
 
 /** A running agent, as `meshtap status` shows it. */
@@ -21,6 +22,8 @@ export interface Running extends AgentStatus {
   readonly since: number;
   /** Resident, bytes. */
   readonly memory: number;
+  /** What it may take, by limit. Absent of an agent that is older than this. */
+  readonly shares?: readonly Share[];
 }
 
 /** Answers until it is disposed. `name` is taken from an agent that died; two living ones need two names. */

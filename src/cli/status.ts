@@ -3,6 +3,7 @@ import { type FeatureReport, MILESTONES, probeFeatures } from '../bpf/features.j
 import { type InstanceReport, listInstances } from '../bpf/instance.js';
 import { explain } from '../errors.js';
 import { VERSION } from '../metrics/version.js';
+import { footprintTable } from './footprint.js';
 import { type Running, runningAgents } from './status-socket.js';
 import { bytes, table } from './table.js';
 
@@ -96,6 +97,7 @@ function agentReport(agent: Running): string {
   return [
     table([{ name: `AGENT ${agent.instance}` }, { name: '' }], facts),
     table([{ name: 'RECEIVER' }, { name: 'STATE' }, { name: '' }], receivers),
+    ...(agent.shares ? [footprintTable(agent.shares)] : []),
     ...('failed' in counts ? [] : [budgetTable(counts.budgets), ledgerTable(counts.ledger)]),
   ].join('\n\n');
 }

@@ -1,4 +1,4 @@
-import type { HrTime } from '@opentelemetry/api';
+import type { Attributes, HrTime } from '@opentelemetry/api';
 import {
   AggregationTemporality,
   type DataPoint,
@@ -8,6 +8,7 @@ import {
   type MetricProducer,
   type ResourceMetrics,
 } from '@opentelemetry/sdk-metrics';
+import { OVERFLOW, RETIRED } from './points.js';
 
 /** A producer of differences, and a way to say that they arrived. */
 export interface DeltaProducer extends MetricProducer {
@@ -33,7 +34,11 @@ interface Mark {
   /** Absent: at zero. */
   readonly value?: Value;
   readonly at: HrTime;
+  readonly attributes: Attributes;
 }
+
+/** Of one metric, by attributes. */
+type Marks = Map<string, Mark>;
 
 /**
  * Turns the cumulative points of a producer into differences. One per reader, because each reader's last delivery is
@@ -43,29 +48,41 @@ export function deltaOf(
   source: MetricProducer,
   { since = performance.timeOrigin }: DeltaOptions = {},
 ): DeltaProducer {
-  let marks = new Map<string, Mark>();
-  let pending = new WeakMap<object, { key: string; mark: Mark }>();
+  let marks = new Map<string, Marks>();
+  let pending = new WeakMap<object, { mark: Mark; own: Marks; key: string }>();
   let lastEnd: HrTime | undefined;
 
-  /** What of a point was not delivered yet. Notes in `next` where it began. */
-  const difference = <V extends Value>(
+  /** What of a metric's points was not delivered yet. */
+  const differences = <V extends Value>(
     name: string,
-    point: DataPoint<V>,
-    next: Map<string, Mark>,
-  ): DataPoint<V>[] => {
-    const key = `${name} ${JSON.stringify(point.attributes)}`;
-    const now = { value: point.value, at: point.endTime };
-    const mark = marks.get(key) ?? firstMark(point, now);
-    next.set(key, mark);
-    const value = mark.value === undefined ? point.value : (minus(point.value, mark.value) as V);
-    if (isZero(value)) return [];
-    const delta = { ...point, value, startTime: mark.at };
-    pending.set(delta, { key, mark: now });
-    return [delta];
+    points: readonly DataPoint<V>[],
+    next: Map<string, Marks>,
+  ) => {
+    const before = marks.get(name) ?? new Map<string, Mark>();
+    const own: Marks = new Map();
+    next.set(name, own);
+    for (const point of points) {
+      const key = JSON.stringify(point.attributes);
+      own.set(key, before.get(key) ?? firstMark(point));
+      before.delete(key);
+    }
+    passOn([...before.values()], own);
+    return points.flatMap((point) => {
+      const key = JSON.stringify(point.attributes);
+      const mark = own.get(key)!;
+      const value = mark.value === undefined ? point.value : (minus(point.value, mark.value) as V);
+      if (isZero(value)) return [];
+      const delta = { ...point, value, startTime: mark.at };
+      const { attributes, endTime: at } = point;
+      pending.set(delta, { mark: { value: point.value, at, attributes }, own, key });
+      return [delta];
+    });
   };
-  const firstMark = (point: DataPoint<Value>, now: Mark): Mark => {
-    if (lastEnd) return { at: lastEnd };
-    return milliseconds(point.startTime) < since ? now : { at: point.startTime };
+  const firstMark = ({ value, startTime, endTime, attributes }: DataPoint<Value>): Mark => {
+    if (lastEnd) return { at: lastEnd, attributes };
+    return milliseconds(startTime) < since
+      ? { value, at: endTime, attributes }
+      : { at: startTime, attributes };
   };
 
   return {
@@ -74,11 +91,11 @@ export function deltaOf(
       // A partial collection says nothing about what is not in it.
       if (errors.length > 0) return { resourceMetrics: { ...resourceMetrics, scopeMetrics: [] }, errors };
       pending = new WeakMap();
-      const next = new Map<string, Mark>();
+      const next = new Map<string, Marks>();
       const scopeMetrics = resourceMetrics.scopeMetrics.map(({ scope, metrics }) => ({
         scope,
         metrics: metrics
-          .map((metric) => deltaMetric(metric, (name, point) => difference(name, point, next)))
+          .map((metric) => deltaMetric(metric, (name, points) => differences(name, points, next)))
           .filter(({ dataPoints }) => dataPoints.length > 0),
       }));
       marks = next;
@@ -96,9 +113,37 @@ export function deltaOf(
         for (const { dataPoints } of metrics)
           for (const point of dataPoints) {
             const known = pending.get(point);
-            if (known) marks.set(known.key, known.mark);
+            known?.own.set(known.key, known.mark);
           }
     },
+  };
+}
+
+/**
+ * Points that are there no more are folded into one that says so, and is of the same side: what was delivered of them
+ * is delivered of that.
+ */
+function passOn(gone: readonly Mark[], own: Marks): void {
+  const retired = [...own].filter(([, { attributes }]) => attributes[RETIRED] === true);
+  for (const { value, attributes } of gone) {
+    if (value === undefined || attributes[RETIRED] === true) continue;
+    const fits = ([name, side]: [string, unknown]) =>
+      name === RETIRED || name === OVERFLOW || attributes[name] === side;
+    const [key] = retired.find(([, mark]) => Object.entries(mark.attributes).every(fits)) ?? [];
+    const mark = key === undefined ? undefined : own.get(key);
+    if (mark) own.set(key!, { ...mark, value: mark.value === undefined ? value : plus(mark.value, value) });
+  }
+}
+
+function plus(a: Value, b: Value): Value {
+  if (typeof a === 'number' || typeof b === 'number') return (a as number) + (b as number);
+  return {
+    buckets: {
+      boundaries: a.buckets.boundaries,
+      counts: a.buckets.counts.map((n, i) => n + b.buckets.counts[i]!),
+    },
+    count: a.count + b.count,
+    sum: (a.sum ?? 0) + (b.sum ?? 0),
   };
 }
 
@@ -106,7 +151,7 @@ function endOf({ scopeMetrics }: ResourceMetrics): HrTime | undefined {
   return scopeMetrics[0]?.metrics.find(({ dataPoints }) => dataPoints.length > 0)?.dataPoints[0]?.endTime;
 }
 
-type Difference = <V extends Value>(name: string, point: DataPoint<V>) => DataPoint<V>[];
+type Difference = <V extends Value>(name: string, points: readonly DataPoint<V>[]) => DataPoint<V>[];
 
 function deltaMetric(metric: MetricData, difference: Difference): MetricData {
   const { name } = metric.descriptor;
@@ -116,13 +161,13 @@ function deltaMetric(metric: MetricData, difference: Difference): MetricData {
       return {
         ...metric,
         aggregationTemporality,
-        dataPoints: metric.dataPoints.flatMap((point) => difference(name, point)),
+        dataPoints: difference(name, metric.dataPoints),
       };
     case DataPointType.HISTOGRAM:
       return {
         ...metric,
         aggregationTemporality,
-        dataPoints: metric.dataPoints.flatMap((point) => difference(name, point)),
+        dataPoints: difference(name, metric.dataPoints),
       };
     default:
       return metric;

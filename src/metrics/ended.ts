@@ -93,14 +93,16 @@ export class Ended<C extends HttpCounts | TcpCounts> {
       own.rows.set(key, { ...row, counts: plus(row.counts, counts) });
       return;
     }
-    const same = own.ends.get(endsKey(ends)) ?? ends;
-    own.ends.set(endsKey(ends), same);
+    const who = endsKey(ends);
+    const same = own.ends.get(who) ?? ends;
+    own.ends.set(who, same);
     own.rows.set(key, { source, ends: same, counts: copy(counts) });
     this.#size++;
   }
 
   /** Whether these can be added without having more than `limit` rows. Names that are dead for longest make room. */
   makeRoom(source: number, parts: readonly Part<C>[], limit: number): boolean {
+    if (this.#size + parts.length <= limit) return true;
     const isThere = ({ ends, name, counts }: Part<C>) =>
       this.#names.get(name)?.rows.has(this.#keyOf(source, ends, counts)) === true;
     const needed = () => parts.filter((part) => !this.#folding.has(part.name) && !isThere(part)).length;
@@ -161,4 +163,14 @@ export function nameOf({ role, source, destination }: Ends): string {
   return JSON.stringify([role, ...labels(source), ...labels(destination)]);
 }
 
-const endsKey = ({ source, destination, port }: Ends): string => JSON.stringify([source, destination, port]);
+/** Made once for each: a key is asked for several times, and takes microseconds. */
+const keys = new WeakMap<Ends, string>();
+
+function endsKey(ends: Ends): string {
+  let key = keys.get(ends);
+  if (key === undefined) {
+    key = JSON.stringify([ends.source, ends.destination, ends.port]);
+    keys.set(ends, key);
+  }
+  return key;
+}

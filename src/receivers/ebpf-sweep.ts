@@ -120,7 +120,8 @@ export class Sweeper implements RunningReceiver {
       cgroup: cgroup.path,
       'counting since': new Date(startedAt).toISOString(),
       'bytes of maps': footprint.total,
-      'bytes per connection': footprint.perConnection,
+      'bytes per connection': footprint.perConnection.connections!,
+      'bytes per connection at most': Object.values(footprint.perConnection).reduce((sum, n) => sum + n, 0),
     };
     const spent = this.#lastLedger
       .filter(({ outcome, count }) => outcome === 'overflowed' && count > 0)

@@ -13,7 +13,6 @@ import {
 } from '../../src/bpf/instance.js';
 import { finalTotals, ledgerTotals } from '../../src/bpf/ledger.js';
 import { MeshtapError } from '../../src/errors.js';
-import { LEDGER_WORDS } from '../../src/receivers/ebpf-decode.js';
 import { acquireCommand, acquireElsewhere, exited, kill } from '../support/acquire.js';
 import { cgroupRoot, makeCgroup } from '../support/cgroup.js';
 import { startSender } from '../support/datagrams.js';

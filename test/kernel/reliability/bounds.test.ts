@@ -109,6 +109,7 @@ test('memory is what was said', PATIENTLY, async () => {
   const said = ebpfFootprint(limits);
   expect(own.receivers.ebpf.detail['bytes of maps']).toBe(said.total);
 
+  const held: Record<string, number> = {};
   const pins = execFileSync('sh', ['-c', `ls /sys/fs/bpf/meshtap/${instance}/*/map_*`], { encoding: 'utf8' });
   for (const pin of pins.trim().split('\n')) {
     const map = JSON.parse(
@@ -119,7 +120,29 @@ test('memory is what was said', PATIENTLY, async () => {
     expect(map.bytes_memlock, map.name).toBeLessThanOrEqual(bytes * 1.02 + MAP_HEADER);
     // Grows as it is filled.
     if (map.name !== 'prefixes') expect(map.bytes_memlock, map.name).toBeGreaterThan(bytes * 0.9);
+    held[map.name] = map.bytes_memlock;
   }
+
+  // The same by limit, before the start and in the status.
+  const byLimit = {
+    series: ['http_series', 'http_values', 'free_series'],
+    pairs: ['pairs', 'pair_values', 'free_pairs'],
+    early: ['early'],
+  };
+  for (const [limit, maps] of Object.entries(byLimit)) {
+    const share = own.shares.find(({ what }: { what: string }) => what === limit);
+    const kernel = maps.reduce((sum, name) => sum + held[name]!, 0);
+    expect(share.limit).toBe(limits[limit as keyof typeof limits]);
+    expect(kernel, limit).toBeGreaterThan(share.each * share.limit * 0.9);
+    expect(kernel, limit).toBeLessThanOrEqual(share.each * share.limit * 1.02 + maps.length * MAP_HEADER);
+  }
+  const [line] = agent.running.stdout.split('\n');
+  expect(line).toMatch(
+    /^at most [\d.]+ [KM]iB in the kernel and [\d.]+ KiB to [\d.]+ KiB for each open connection, and /,
+  );
+  expect(line).toContain('for 64 series, 32 pairs, 64 early segments and 65536 identities');
+  const { stdout: text } = await meshtap(['status']);
+  expect(text).toMatch(/MEMORY OF +WHERE +LIMIT +EACH +AT MOST\nseries +kernel +64 /);
 });
 
 /** Scrapes until no series is left in the kernel. */
@@ -213,52 +236,50 @@ test(
     const config = { limits, idleAfter: '200ms', foldAfter: '500ms' };
     const begin = () => AgentProcess.start({ cgroup: scope.path, instance: own, config });
     const port = (await serveKeys(scope, { service: 'names' })).ports[0]!;
-    try {
-      let agent = await begin();
-      const ratchet = new Ratchet({ mayLeave: true });
-      const counts = (role: string) => `http_${role}_request_duration_seconds_count`;
-      const total = (page: Page, role: 'client' | 'server') => page.requests(role);
-      let sent = 0;
-      for (let round = 0; round < 4; round++) {
-        const jobs = Array.from({ length: 12 }, (_, i) => ({
-          name: `job-${round}-${i}`,
-          requests: [GET, GET],
-        }));
-        sent += await sendFromCgroups(scope, port, jobs, 'removed afterwards', async (right) => {
-          const page = await agent.scrape();
-          expect(ratchet.check(page)).toEqual([]);
-          for (const { name } of jobs) expect(page.requests('server', { source_service: name })).toBe(2);
-          return right;
-        });
-        // Until nothing has a name any more but this round's, and then not even that.
-        let page = await agent.scrape();
-        while (page.of(counts('server'), isNamed).length > 0) {
-          await sleep(100);
-          page = await agent.scrape();
-          expect(ratchet.check(page)).toEqual([]);
-          for (const role of ROLES) expect(total(page, role)).toBe(sent);
-        }
-        expect(page.of(counts('server'))).toEqual([
-          {
-            name: counts('server'),
-            labels: { otel_metric_overflow: 'true', meshtap_retired: 'true' },
-            value: sent,
-          },
-        ]);
-        expect(page.budget('ended_series') + page.budget('ended_pairs')).toBe(0);
-        if (round % 2) {
-          await agent.kill();
-          agent = await begin();
-          const after = await agent.scrape();
-          expect(ratchet.check(after)).toEqual([]);
-          for (const role of ROLES) expect(total(after, role)).toBe(sent);
-        }
+    let agent = await begin();
+    const ratchet = new Ratchet({ mayLeave: true });
+    const counts = (role: string) => `http_${role}_request_duration_seconds_count`;
+    const total = (page: Page, role: 'client' | 'server') => page.requests(role);
+    let sent = 0;
+    for (let round = 0; round < 4; round++) {
+      const jobs = Array.from({ length: 12 }, (_, i) => ({
+        name: `job-${round}-${i}`,
+        requests: [GET, GET],
+      }));
+      sent += await sendFromCgroups(scope, port, jobs, 'removed afterwards', async (right) => {
+        const page = await agent.scrape();
+        expect(ratchet.check(page)).toEqual([]);
+        for (const { name } of jobs) expect(page.requests('server', { source_service: name })).toBe(2);
+        return right;
+      });
+      // Until nothing has a name any more but this round's, and then not even that.
+      let page = await agent.scrape();
+      const left = () =>
+        page.of(counts('server'), isNamed).length + page.budget('pairs') + page.budget('ended_pairs');
+      while (left() > 0) {
+        await sleep(100);
+        page = await agent.scrape();
+        expect(ratchet.check(page)).toEqual([]);
+        for (const role of ROLES) expect(total(page, role)).toBe(sent);
       }
-      for (const role of ROLES)
-        report(context, { at: role, sent, counted: sent, explained: 0, lost: 0, wrong: 0 });
-    } finally {
-      await detachInstance(own);
+      expect(page.of(counts('server'))).toEqual([
+        {
+          name: counts('server'),
+          labels: { otel_metric_overflow: 'true', meshtap_retired: 'true' },
+          value: sent,
+        },
+      ]);
+      expect(page.budget('ended_series')).toBe(0);
+      if (round % 2) {
+        await agent.kill();
+        agent = await begin();
+        const after = await agent.scrape();
+        expect(ratchet.check(after)).toEqual([]);
+        for (const role of ROLES) expect(total(after, role)).toBe(sent);
+      }
     }
+    for (const role of ROLES)
+      report(context, { at: role, sent, counted: sent, explained: 0, lost: 0, wrong: 0 });
   },
 );
 
@@ -269,32 +290,28 @@ test(
     const own = instanceOfItsOwn('killed');
     const config = { idleAfter: '50ms', foldAfter: '1s' };
     const begin = () => AgentProcess.start({ cgroup: scope.path, instance: own, config });
-    try {
-      let agent = await begin();
-      let sent = 0;
-      for (const moment of [0, 60, 400, 900, 1050, 1100, 1200, 1500, 2100, 2500]) {
-        const times = 1 + (moment % 7);
-        sent += await ask({ from: 700, to: 720, times }, ports.slice(0, 2));
-        let looking = true;
-        const looks = (async () => {
-          while (looking) await agent.scrape().catch(() => {});
-        })();
-        await sleep(moment);
-        await agent.kill();
-        looking = false;
-        await looks;
-        agent = await begin();
-        // At once, while things may be half done, and when they are done.
-        for (const wait of [0, 1300]) {
-          await sleep(wait);
-          const page = await agent.scrape();
-          for (const role of ROLES) expect(page.requests(role), `killed after ${moment} ms`).toBe(sent);
-        }
+    let agent = await begin();
+    let sent = 0;
+    for (const moment of [0, 60, 400, 900, 1050, 1100, 1200, 1500, 2100, 2500]) {
+      const times = 1 + (moment % 7);
+      sent += await ask({ from: 700, to: 720, times }, ports.slice(0, 2));
+      let looking = true;
+      const looks = (async () => {
+        while (looking) await agent.scrape().catch(() => {});
+      })();
+      await sleep(moment);
+      await agent.kill();
+      looking = false;
+      await looks;
+      agent = await begin();
+      // At once, while things may be half done, and when they are done.
+      for (const wait of [0, 1300]) {
+        await sleep(wait);
+        const page = await agent.scrape();
+        for (const role of ROLES) expect(page.requests(role), `killed after ${moment} ms`).toBe(sent);
       }
-      for (const role of ROLES)
-        report(context, { at: role, sent, counted: sent, explained: 0, lost: 0, wrong: 0 });
-    } finally {
-      await detachInstance(own);
     }
+    for (const role of ROLES)
+      report(context, { at: role, sent, counted: sent, explained: 0, lost: 0, wrong: 0 });
   },
 );
