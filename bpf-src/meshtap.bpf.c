@@ -34,7 +34,7 @@ __attribute__((noinline)) int fail_in_packet(struct __sk_buff *skb)
 
 	if (!c)
 		return 0;
-	return c->protocol == HTTP2 ? fail_stream(c, http2_of(skb->sk), failure_of(c)) : fail_front(c);
+	return (c->protocol == HTTP2 && fail_stream(c, http2_of(skb->sk), failure_of(c))) || fail_front(c);
 }
 
 __attribute__((noinline)) int fail_in_sock_ops(struct bpf_sock_ops *ctx)
@@ -43,7 +43,7 @@ __attribute__((noinline)) int fail_in_sock_ops(struct bpf_sock_ops *ctx)
 
 	if (!c)
 		return 0;
-	return c->protocol == HTTP2 ? fail_stream(c, http2_of(ctx->sk), failure_of(c)) : fail_front(c);
+	return (c->protocol == HTTP2 && fail_stream(c, http2_of(ctx->sk), failure_of(c))) || fail_front(c);
 }
 
 #define FAIL_OUTSTANDING(fail, ctx)                                                                                \
@@ -312,13 +312,13 @@ int release(struct bpf_sock *sk)
 	c->released = 1;
 	if (!c->joined || sk->state != BPF_TCP_CLOSE || !end_connection(c))
 		return 1;
+	if (c->protocol == HTTP2)
+		void_streams(c, bpf_sk_storage_get(&http2_streams, sk, 0, 0));
 	/* no function of its own here (a program of this type passes no context to one), so only a few */
 	for (int i = 0; i < 4; i++)
 		if (!fail_front(c))
 			return 1;
 	c->void_before = c->asked;
 	drop_void(c);
-	if (c->protocol == HTTP2)
-		void_streams(c, bpf_sk_storage_get(&http2_streams, sk, 0, 0));
 	return 1;
 }

@@ -238,6 +238,7 @@ static __always_inline __u32 value_of(const struct hpack *h, __u32 field)
 
 static __always_inline __u32 entry_at(__u64 number)
 {
+	number &= ENTRIES - 1;
 	asm volatile("%0 &= 127" : "+r"(number));
 	return number;
 }

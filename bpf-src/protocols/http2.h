@@ -111,6 +111,7 @@ static __always_inline struct frames *frames_of(struct http2 *h, __u32 direction
 
 static __always_inline struct exchange *exchange_at(struct http2 *h, __u64 slot)
 {
+	slot &= STREAMS - 1;
 	asm volatile("%0 &= 255" : "+r"(slot));
 	return &h->stream[slot];
 }
@@ -196,6 +197,11 @@ static __noinline int end_exchange(struct connection *c, struct http2 *h, __u32 
 	bpf_spin_unlock(&h->lock);
 	if (!e.id)
 		return 0;
+	if (!e.status && !(what >> 8)) { /* the answer began where nobody looked */
+		note(c->role, RESPONSES_SEEN, 1);
+		e.status = STATUS_UNKNOWN;
+		e.answer_content = ANSWER_LOST | STATUS_LOST;
+	}
 	grpc = grpc_outcome(&e);
 	tag = TAG(e.status, e.method, HTTP_2, what >> 8 & 63) | GRPC_TAG(grpc, grpc == GRPC_NONE ? 0 : e.rpc_method);
 	duration = now > e.began ? now - e.began : 1;
@@ -206,7 +212,7 @@ static __noinline int end_exchange(struct connection *c, struct http2 *h, __u32 
 	/* both directions come here, so the index of the series is not kept on the connection */
 	if (c->epoch != current_epoch())
 		find_pair(c);
-	count_in(c, series_of(c, tag), tag, duration, !e.status ? 0 : e.answered > e.began ? e.answered - e.began : 1);
+	count_in(c, series_of(c, tag), tag, duration, !e.answered ? 0 : e.answered > e.began ? e.answered - e.began : 1);
 	return 1;
 }
 

@@ -10,30 +10,53 @@
 static struct input *input;
 
 /* The way in which most conversations go on; the fuzzer breaks it. */
-static const char *const MESSAGES[] = {
-	"GET / HTTP/1.1\r\n\r\n",
-	"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n",
-	"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello",
-	"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-	"CONNECT x:1 HTTP/1.1\r\n\r\n",
-	"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
-	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-	"HTTP/1.1 204 No Content\r\n\r\n",
-	"HTTP/1.1 100 Continue\r\n\r\n",
-	"HTTP/1.1 101 Switching Protocols\r\n\r\n",
-	"HTTP/1.0 200 OK\r\n\r\nuntil the close",
-	"Content-Length: ",
-	"Transfer-Encoding: ",
-	"\r\n\r\n",
-	"18446744073709551615\r\n",
-	"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+#define MESSAGE(text)                                                                                             \
+	{                                                                                                         \
+		text, sizeof(text) - 1                                                                            \
+	}
+
+static const struct {
+	const char *bytes;
+	__u32 length;
+} MESSAGES[] = {
+	MESSAGE("GET / HTTP/1.1\r\n\r\n"),
+	MESSAGE("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"),
+	MESSAGE("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"),
+	MESSAGE("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+	MESSAGE("CONNECT x:1 HTTP/1.1\r\n\r\n"),
+	MESSAGE("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
+	MESSAGE("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+	MESSAGE("HTTP/1.1 204 No Content\r\n\r\n"),
+	MESSAGE("HTTP/1.1 100 Continue\r\n\r\n"),
+	MESSAGE("HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+	MESSAGE("HTTP/1.0 200 OK\r\n\r\nuntil the close"),
+	MESSAGE("Content-Length: "),
+	MESSAGE("Transfer-Encoding: "),
+	MESSAGE("\r\n\r\n"),
+	MESSAGE("18446744073709551615\r\n"),
+	MESSAGE("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+	/* HTTP/2: settings, requests, answers and trailers of streams 1 and 3, RST_STREAM, GOAWAY, PING */
+	MESSAGE("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"),
+	MESSAGE("\0\0\0\4\0\0\0\0\0"),
+	MESSAGE("\0\0\3\1\5\0\0\0\1\x82\x84\x86"),
+	MESSAGE("\0\0\3\1\5\0\0\0\3\x83\x84\x86"),
+	MESSAGE("\0\0\26\1\4\0\0\0\5\x83\x84\x5f\x10" "application/grpc\xbe\xbe"),
+	MESSAGE("\0\0\1\1\4\0\0\0\1\x88"),
+	MESSAGE("\0\0\1\1\5\0\0\0\3\x8e"),
+	MESSAGE("\0\0\5\0\1\0\0\0\1hello"),
+	MESSAGE("\0\0\17\1\5\0\0\0\5\x40\xbgrpc-status\0010"),
+	MESSAGE("\0\0\1\1\1\0\0\0\1\x88\0\0\0\x9\4\0\0\0\1"),
+	MESSAGE("\0\0\4\3\0\0\0\0\1\0\0\0\x8"),
+	MESSAGE("\0\0\10\7\0\0\0\0\0\0\0\0\1\0\0\0\0"),
+	MESSAGE("\0\0\10\6\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+	MESSAGE("GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n"),
 };
 
 /* Bytes to send: the fuzzer's own, one of the messages, or many of it. */
 static __u32 make_payload(__u8 *to)
 {
 	__u32 kind = take_front(input), length = 0;
-	const char *message = MESSAGES[kind % (sizeof(MESSAGES) / sizeof(*MESSAGES))];
+	__u32 which = kind % (sizeof(MESSAGES) / sizeof(*MESSAGES));
 
 	if (kind < 96) {
 		for (; length < kind && !is_empty(input); length++)
@@ -41,10 +64,10 @@ static __u32 make_payload(__u8 *to)
 		return length;
 	}
 	for (__u32 times = kind < 240 ? 1 : 1 + take_front(input); times; times--) {
-		if (length + strlen(message) > MOST)
+		if (length + MESSAGES[which].length > MOST)
 			break;
-		memcpy(to + length, message, strlen(message));
-		length += strlen(message);
+		memcpy(to + length, MESSAGES[which].bytes, MESSAGES[which].length);
+		length += MESSAGES[which].length;
 	}
 	return length;
 }
