@@ -159,6 +159,24 @@ test('an answer to a stream that was reset before is none', async ({ meter, conn
   seen.expectLedger({ 'connections http2': 1, 'responses abandoned': 1 });
 });
 
+test('bytes that make no sense: what was open is given up, and the next segment that begins with a frame is taken', async ({
+  meter,
+  connect,
+}) => {
+  const seen = await meter.during(async () => {
+    const line = await connect();
+    await line.client.say(Buffer.concat([PREFACE, SETTINGS, get(1), get(3)]));
+    await line.server.say(Buffer.concat([SETTINGS, headers(1, [STATIC.OK], true)]));
+    await line.client.say(headers(0, [STATIC.GET]), 'more of it, '.repeat(100));
+    await line.server.say(headers(3, [STATIC.OK], true));
+    await line.exchange(get(5), headers(5, [STATIC[404]], true));
+    await line.hangUp();
+  });
+  seen.expectExchanges({ 'GET 200 HTTP/2': 1, 'GET 404 HTTP/2': 1 });
+  const lost = { 'sync lost': 1, 'requests desynchronised': 1, 'responses joined_midway': 1 };
+  seen.expectLedger({ 'connections http2': 1, ...lost });
+});
+
 test('more streams than there is room for', async ({ meter, connect }) => {
   const ids = Array.from({ length: 300 }, (_, i) => 2 * i + 1);
   const seen = await meter.during(async () => {
