@@ -1,7 +1,7 @@
 /**
  * The files of test/kernel that `.ci/run` has time for on other kernels, by the beginning of their paths, and what they
  * ask of the kernel. `npm run test:vm -- --tier kernel` runs them all. The others test what is made in user space
- * (names, pages, words, the demo, container runtimes), or need tens of starts of `meshtap`, each a quarter of a minute
+ * (names, pages, words, the demo, container runtimes, dashboards), or need tens of starts of `meshtap`, each a quarter of a minute
  * where the processor is emulated, for what bpf-instance asks without them.
  */
 export const CORE: Readonly<Record<string, string>> = {
@@ -13,6 +13,5 @@ export const CORE: Readonly<Record<string, string>> = {
   'test/kernel/traffic/': 'HTTP/1 and TCP: every form, cut, failure, body and time; loads against logs',
   'test/kernel/http2/': 'HTTP/2 and gRPC',
   'test/kernel/fuzz.test.ts': 'mutated conversations',
-  'test/kernel/reliability/bounds.test.ts': 'more series than there is room for; memory as said',
   'test/kernel/reliability/survival.test.ts': 'kill -9, restart and upgrade under load',
 };

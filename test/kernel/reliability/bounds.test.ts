@@ -7,7 +7,7 @@ import { meshtap } from '../../support/cli.js';
 import { type Page, Ratchet } from '../../support/exposition.js';
 import { report } from '../../support/figures.js';
 import { askKeys, sendFromCgroups, serveKeys } from '../../support/keys.js';
-import { many } from '../../support/scale.js';
+import { many, TIME_SCALE } from '../../support/scale.js';
 import { Scope } from '../../support/scope.js';
 
 const PORTS = 20;
@@ -233,7 +233,7 @@ test(
   PATIENTLY,
   async (context) => {
     const own = instanceOfItsOwn('folds');
-    const config = { limits, idleAfter: '200ms', foldAfter: '500ms' };
+    const config = { limits, idleAfter: '200ms', foldAfter: `${500 * TIME_SCALE}ms` };
     const begin = () => AgentProcess.start({ cgroup: scope.path, instance: own, config });
     const port = (await serveKeys(scope, { service: 'names' })).ports[0]!;
     let agent = await begin();
