@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,11 +13,14 @@ export interface Shape {
   readonly name: string;
   readonly path: string;
   readonly headers?: readonly string[];
+  /** Over HTTP/2, with so many streams open at a time on each of 8 connections. @default HTTP/1.1 */
+  readonly streams?: number;
 }
 
 export const SHAPES: readonly Shape[] = [
   { name: 'small answers on kept connections', path: '/small' },
   { name: '100 kB answers on kept connections', path: '/100k' },
+  { name: 'small answers over HTTP/2, 10 streams', path: '/small', streams: 10 },
   { name: 'a connection per request', path: '/small', headers: ['Connection: close'] },
 ];
 
@@ -42,6 +45,7 @@ export class Traffic implements AsyncDisposable {
   readonly #signal: AbortSignal;
   #nginx: ChildProcess | undefined;
   #port = 0;
+  #http2Port = 0;
 
   constructor(signal: AbortSignal) {
     this.#signal = signal;
@@ -61,9 +65,10 @@ export class Traffic implements AsyncDisposable {
   async #start(): Promise<void> {
     for (const path of [this.cgroup, this.#server, this.#client]) mkdirSync(path);
     this.#port = await freePort();
+    this.#http2Port = await freePort();
     writeFileSync(join(this.#directory, '100k'), Buffer.alloc(100_000, 'x'));
     const file = join(this.#directory, 'nginx.conf');
-    writeFileSync(file, configuration(this.#directory, this.#port));
+    writeFileSync(file, configuration(this.#directory, this.#port, this.#http2Port));
     this.#nginx = spawn(...inCgroup(this.#server, 'nginx', '-c', file, '-e', 'stderr'), {
       stdio: ['ignore', 'inherit', 'inherit'],
     });
@@ -80,7 +85,8 @@ export class Traffic implements AsyncDisposable {
   }
 
   /** As many requests as there is time for, one after the other on each of 32 connections. */
-  async load({ path, headers = [] }: Shape, seconds: number): Promise<Round> {
+  async load({ path, headers = [], streams }: Shape, seconds: number): Promise<Round> {
+    if (streams !== undefined) return this.#loadStreams(path, streams, seconds);
     const flags = ['-t1', `-c${CONNECTIONS}`, `-d${seconds}s`, '--latency'];
     const extra = headers.flatMap((header) => ['-H', header]);
     const url = `http://127.0.0.1:${this.#port}${path}`;
@@ -92,6 +98,26 @@ export class Traffic implements AsyncDisposable {
     if (!requests || !rate || !p99 || /Non-2xx|Socket errors/.test(stdout))
       throw new Error(`wrk did not get what it asked for:\n${stdout}`);
     return { requests: Number(requests), rate: Number(rate), p99: Number(p99) * MILLISECONDS[unit!]! };
+  }
+
+  async #loadStreams(path: string, streams: number, seconds: number): Promise<Round> {
+    const log = join(this.#directory, 'h2load.log');
+    const flags = ['-t1', '-c8', `-m${streams}`, `-D${seconds}`, `--log-file=${log}`];
+    const url = `http://127.0.0.1:${this.#http2Port}${path}`;
+    const [command, options] = inCgroup(this.#client, 'h2load', ...flags, url);
+    const { stdout } = await run(command, options, { signal: this.#signal });
+    const [, rate] = /([\d.]+) req\/s/.exec(stdout) ?? [];
+    // A line per request: when it began, its status, how many microseconds it took.
+    const latencies = readFileSync(log, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => Number(line.split('\t')[2]));
+    rmSync(log);
+    if (!rate || latencies.length < 2 || !/ 0 failed, 0 errored, 0 timeout/.test(stdout))
+      throw new Error(`h2load did not get what it asked for:\n${stdout}`);
+    latencies.sort((a, b) => a - b);
+    const p99 = latencies[Math.floor(latencies.length * 0.99)]! / 1000;
+    return { requests: latencies.length, rate: Number(rate), p99 };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -108,7 +134,7 @@ function inCgroup(cgroup: string, ...command: string[]): [string, string[]] {
   return ['sh', ['-c', 'echo $$ > "$0/cgroup.procs"; exec "$@"', cgroup, ...command]];
 }
 
-const configuration = (directory: string, port: number) => `
+const configuration = (directory: string, port: number, http2Port: number) => `
 daemon off;
 user root;
 worker_processes 1;
@@ -126,6 +152,7 @@ http {
   scgi_temp_path ${directory}/scgi;
   server {
     listen 127.0.0.1:${port} reuseport;
+    listen 127.0.0.1:${http2Port} reuseport http2;
     root ${directory};
     location = /small { return 200 "a small answer, as from a health check or a look into a cache\\n"; }
   }
