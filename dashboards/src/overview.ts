@@ -117,7 +117,7 @@ function graphOfServices() {
   const ids = (vector: string) =>
     `label_join(label_join(${vector}, "source", "/", "source_namespace", "source_service"), "target", "/", "destination_namespace", "destination_service")`;
   const edge = (vector: string) =>
-    `sum by (id, source, target) (label_join(${ids(vector)}, "id", " ", "source", "target"))`;
+    `sum by (id, source, target, source_service, destination_service) (label_join(${ids(vector)}, "id", " ", "source", "target"))`;
   const named = (vector: string, from: 'source' | 'destination') =>
     `sum by (id, title, subtitle) (label_replace(label_replace(${node(vector, from)}, "title", "$1", "${from}_service", "(.*)"), "subtitle", "$1", "${from}_namespace", "(.*)"))`;
   const requests = into('edge:meshtap_requests:rate5m');
@@ -136,7 +136,8 @@ function graphOfServices() {
     healthy: `1 - ${failed}`,
     edges: edge(requests),
     edgesFailed: `sum by (id) (label_join(${ids(errors)}, "id", " ", "source", "target")) / (sum by (id) (label_join(${ids(requests)}, "id", " ", "source", "target")) > 0)`,
-    links: [toService(CELL('title'), CELL('subtitle'))],
+    nodeLink: toService(CELL('title'), '$__all'),
+    edgeLink: toPair(CELL('source_service'), CELL('destination_service')),
   });
 }
 

@@ -76,6 +76,11 @@ const ranges = (queries: readonly Query[]) => queries.map((one, i) => query(one,
 const instants = (queries: readonly Query[], format = PromQueryFormat.TimeSeries) =>
   queries.map((one, i) => query(one, i).instant().format(format));
 
+/** What is recorded twice a minute has no more to tell than that. */
+function shortestStep(panel: { interval(interval: string): unknown }, queries: readonly Query[]): void {
+  if (queries.every(({ expr }) => !expr.includes('$__rate_interval'))) panel.interval('30s');
+}
+
 function thresholds(steps: readonly Threshold[]): ThresholdsConfigBuilder {
   return new ThresholdsConfigBuilder()
     .mode(ThresholdsMode.Absolute)
@@ -133,6 +138,7 @@ export function graph(options: GraphOptions): timeseries.PanelBuilder {
         .sort(common.SortOrder.Descending),
     )
     .dataLinks(dataLinks(links));
+  shortestStep(panel, queries);
   if (stacked) panel.stacking(new common.StackingConfigBuilder().mode(common.StackingMode.Normal));
   if (options.max !== undefined) panel.max(options.max);
   if (options.decimals !== undefined) panel.decimals(options.decimals);
@@ -170,6 +176,7 @@ export function stat(options: StatOptions): stats.PanelBuilder {
     .graphMode(plain ? common.BigValueGraphMode.None : common.BigValueGraphMode.Area)
     .colorMode(common.BigValueColorMode.Value)
     .dataLinks(dataLinks(links));
+  shortestStep(panel, queries);
   if (options.decimals !== undefined) panel.decimals(options.decimals);
   if (options.thresholds) panel.thresholds(thresholds(options.thresholds));
   else
@@ -290,7 +297,7 @@ export function heatmap(options: PanelOptions): heatmaps.PanelBuilder {
     );
 }
 
-export interface NodeGraphOptions extends Omit<PanelOptions, 'unit' | 'queries'> {
+export interface NodeGraphOptions extends Omit<PanelOptions, 'unit' | 'queries' | 'links'> {
   /** Labels `id`, `title` and `subtitle`; the value stands in the node. */
   readonly nodes: string;
   /** Label `id`; the part of the ring that is red, 0 to 1. */
@@ -302,11 +309,14 @@ export interface NodeGraphOptions extends Omit<PanelOptions, 'unit' | 'queries'>
   /** Label `id`; the second value at the line. */
   readonly edgesFailed: string;
   readonly statUnit: string;
+  /** Where a node, and where a line, leads. */
+  readonly nodeLink: Link;
+  readonly edgeLink: Link;
 }
 
 /** Who talks to whom. Nodes and edges are tables each, joined by the label `id`. */
 export function nodeGraph(options: NodeGraphOptions): nodegraphs.PanelBuilder {
-  const { title, description, width, height = 14, links = [], statUnit } = options;
+  const { title, description, width, height = 14, statUnit, nodeLink, edgeLink } = options;
   const { nodes, failed, healthy, edges, edgesFailed } = options;
   const join = (...ids: string[]): DataTransformerConfig => ({
     id: 'joinByField',
@@ -323,41 +333,45 @@ export function nodeGraph(options: NodeGraphOptions): nodegraphs.PanelBuilder {
       replaceFields: false,
     },
   });
-  return new nodegraphs.PanelBuilder()
-    .title(title)
-    .description(description)
-    .datasource(DATASOURCE)
-    .targets(
-      instants(
-        [
-          { id: 'nodes', expr: nodes },
-          { id: 'nodes_failed', expr: failed },
-          { id: 'nodes_healthy', expr: healthy },
-          { id: 'edges', expr: edges },
-          { id: 'edges_failed', expr: edgesFailed },
-        ],
-        PromQueryFormat.Table,
-      ),
-    )
-    .span(width)
-    .height(height)
-    .nodes(
-      new nodegraphs.NodeOptionsBuilder()
-        .mainStatUnit(statUnit)
-        .arcs([
-          new nodegraphs.ArcOptionBuilder().field('arc__failed').color('red'),
-          new nodegraphs.ArcOptionBuilder().field('arc__healthy').color('green'),
-        ]),
-    )
-    .edges(new nodegraphs.EdgeOptionsBuilder().mainStatUnit(statUnit).secondaryStatUnit('percentunit'))
-    .dataLinks(dataLinks(links))
-    .transformations([
-      join('nodes', 'nodes_failed', 'nodes_healthy'),
-      join('edges', 'edges_failed'),
-      named('nodes', 'mainstat'),
-      named('nodes_failed', 'arc__failed'),
-      named('nodes_healthy', 'arc__healthy'),
-      named('edges', 'mainstat'),
-      named('edges_failed', 'secondarystat'),
-    ]);
+  return (
+    new nodegraphs.PanelBuilder()
+      .title(title)
+      .description(description)
+      .datasource(DATASOURCE)
+      .targets(
+        instants(
+          [
+            { id: 'nodes', expr: nodes },
+            { id: 'nodes_failed', expr: failed },
+            { id: 'nodes_healthy', expr: healthy },
+            { id: 'edges', expr: edges },
+            { id: 'edges_failed', expr: edgesFailed },
+          ],
+          PromQueryFormat.Table,
+        ),
+      )
+      .span(width)
+      .height(height)
+      .nodes(
+        new nodegraphs.NodeOptionsBuilder()
+          .mainStatUnit(statUnit)
+          .arcs([
+            new nodegraphs.ArcOptionBuilder().field('arc__failed').color('red'),
+            new nodegraphs.ArcOptionBuilder().field('arc__healthy').color('green'),
+          ]),
+      )
+      .edges(new nodegraphs.EdgeOptionsBuilder().mainStatUnit(statUnit).secondaryStatUnit('percentunit'))
+      // On one field each: the panel offers the links of every field, and nodes and edges have no other in common.
+      .overrideByName('title', [{ id: 'links', value: [nodeLink] }])
+      .overrideByName('source', [{ id: 'links', value: [edgeLink] }])
+      .transformations([
+        join('nodes', 'nodes_failed', 'nodes_healthy'),
+        join('edges', 'edges_failed'),
+        named('nodes', 'mainstat'),
+        named('nodes_failed', 'arc__failed'),
+        named('nodes_healthy', 'arc__healthy'),
+        named('edges', 'mainstat'),
+        named('edges_failed', 'secondarystat'),
+      ])
+  );
 }

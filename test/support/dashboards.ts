@@ -25,6 +25,8 @@ export interface Panel {
   readonly type: string;
   readonly title: string;
   readonly description?: string;
+  /** Shortest step of a range. */
+  readonly interval?: string;
   readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number };
   readonly targets?: readonly Target[];
   readonly transformations?: readonly unknown[];
