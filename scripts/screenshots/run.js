@@ -3,8 +3,8 @@
  *
  *     npm run screenshots -- http://127.0.0.1:9090 [DIALECT [MINUTES]]
  *
- * Installs Grafana's components beside this file at the first run, and needs Chromium and pngquant (`apt-get install chromium pngquant`).
- * Writes docs/images; says which panels had nothing to show.
+ * Installs Grafana's components beside this file at the first run, and needs `apt-get install chromium pngquant`. Writes
+ * docs/images; says which panels had nothing to show.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
