@@ -34,27 +34,27 @@ enum frame_phase {
 	FRAME_LOST,  /* a segment that begins with a frame */
 };
 
-/* What is known of an exchange's content, besides its status. */
-enum content_flag {
-	REQUEST_GRPC = 1,
-	REQUEST_LOST = 2,  /* it may be gRPC: the table knew */
-	ANSWER_GRPC = 4,
-	ANSWER_LOST = 8,   /* it may be gRPC, as above */
-	STATUS_LOST = 16,  /* there may be a grpc-status, as above */
+/* What is known of an exchange's content, above its method and above its grpc-status. */
+enum request_content { REQUEST_GRPC = 0x40, REQUEST_LOST = 0x80 /* it may be gRPC: the table knew */ };
+enum answer_content { ANSWER_GRPC = 0x20, ANSWER_LOST = 0x40, STATUS_LOST = 0x80 /* there may be a grpc-status, as above */ };
+#define METHOD_OF(request) ((request) & 0x3f)
+#define GRPC_STATUS_OF(answer) ((answer) & 0x1f)
+
+/*
+ * As small as it can be: on Linux 7.3 a socket's storage ends at 8 kB, because kmalloc_nolock gives no more. (No finer
+ * fields: a map value's BTF may have none that begin within a byte.)
+ */
+struct exchange {
+	__u64 began;		/* ns */
+	__u64 first_byte : 48;	/* of the answer: ns since then, 0 = none yet */
+	__u64 status : 16;
+	__u32 id;		/* of the stream, 0 = free */
+	__u16 rpc_method;
+	__u8 request; /* enum method and request_content; each direction writes its own */
+	__u8 answer;  /* enum grpc_status and answer_content */
 };
 
-struct exchange {
-	__u64 began;	/* ns */
-	__u64 answered; /* ns: the first byte of the answer, 0 = none yet */
-	__u32 id;	/* of the stream, 0 = free */
-	__u16 status;
-	__u16 rpc_method;
-	__u8 method;
-	__u8 request_content; /* each direction writes its own */
-	__u8 answer_content;
-	__u8 grpc_status;
-	__u32 reserved;
-};
+#define LONGEST ((1ull << 48) - 1)
 
 /* One direction. */
 struct frames {
@@ -163,15 +163,15 @@ static __always_inline int find_above(struct http2 *h, __u32 above)
  */
 static __always_inline __u8 grpc_outcome(const struct exchange *e)
 {
-	__u8 content = e->request_content | e->answer_content;
+	__u8 method = METHOD_OF(e->request);
 
-	if (e->grpc_status)
-		return e->grpc_status;
-	if (content & (REQUEST_GRPC | ANSWER_GRPC))
-		return content & STATUS_LOST ? GRPC_LOST : GRPC_MISSING;
-	if ((content & (REQUEST_LOST | ANSWER_LOST)) != (REQUEST_LOST | ANSWER_LOST))
+	if (GRPC_STATUS_OF(e->answer))
+		return GRPC_STATUS_OF(e->answer);
+	if (e->request & REQUEST_GRPC || e->answer & ANSWER_GRPC)
+		return e->answer & STATUS_LOST ? GRPC_LOST : GRPC_MISSING;
+	if (!(e->request & REQUEST_LOST) || !(e->answer & ANSWER_LOST))
 		return GRPC_NONE;
-	if ((e->method != METHOD_POST && e->method != METHOD_UNKNOWN) || (e->status != 200 && e->status != STATUS_UNKNOWN))
+	if ((method != METHOD_POST && method != METHOD_UNKNOWN) || (e->status != 200 && e->status != STATUS_UNKNOWN))
 		return GRPC_NONE;
 	return GRPC_LOST;
 }
@@ -200,19 +200,19 @@ static __noinline int end_exchange(struct connection *c, struct http2 *h, __u32 
 	if (!e.status && !(what >> 8)) { /* the answer began where nobody looked */
 		note(c->role, RESPONSES_SEEN, 1);
 		e.status = STATUS_UNKNOWN;
-		e.answer_content = ANSWER_LOST | STATUS_LOST;
+		e.answer = ANSWER_LOST | STATUS_LOST;
 	}
 	grpc = grpc_outcome(&e);
-	tag = TAG(e.status, e.method, HTTP_2, what >> 8 & 63) | GRPC_TAG(grpc, grpc == GRPC_NONE ? 0 : e.rpc_method);
+	tag = TAG(e.status, METHOD_OF(e.request), HTTP_2, what >> 8 & 63) | GRPC_TAG(grpc, grpc == GRPC_NONE ? 0 : e.rpc_method);
 	duration = now > e.began ? now - e.began : 1;
 	if (e.status)
 		note(c->role, RESPONSES_MATCHED, 1);
-	if (e.method == METHOD_UNKNOWN || e.status == STATUS_UNKNOWN || grpc == GRPC_LOST)
+	if (METHOD_OF(e.request) == METHOD_UNKNOWN || e.status == STATUS_UNKNOWN || grpc == GRPC_LOST)
 		note(c->role, EXCHANGES_UNKNOWN, 1);
 	/* both directions come here, so the index of the series is not kept on the connection */
 	if (c->epoch != current_epoch())
 		find_pair(c);
-	count_in(c, series_of(c, tag), tag, duration, !e.answered ? 0 : e.answered > e.began ? e.answered - e.began : 1);
+	count_in(c, series_of(c, tag), tag, duration, e.first_byte);
 	return 1;
 }
 
@@ -474,7 +474,7 @@ static __always_inline int http2_upgrade(struct __sk_buff *skb, struct connectio
 	h->frames[0].opened = h->frames[1].opened = h->from = 1;
 	e = exchange_at(h, place_of(1));
 	e->began = began;
-	e->method = method;
+	e->request = method;
 	barrier();
 	e->id = 1;
 	return 1;
@@ -693,17 +693,16 @@ __attribute__((noinline)) int http2_request(struct __sk_buff *skb, __u32 directi
 		h->from = id;
 	e = exchange_at(h, slot);
 	e->began = f->block_began;
-	e->answered = 0;
+	e->first_byte = 0;
 	e->status = 0;
 	e->rpc_method = RPC_METHOD_NONE;
-	e->method = p->found[FIELD_METHOD] ? p->found[FIELD_METHOD] - 1 : lost ? METHOD_UNKNOWN : METHOD_OTHER;
-	e->request_content = e->answer_content = 0;
-	e->grpc_status = GRPC_NONE;
+	e->request = p->found[FIELD_METHOD] ? p->found[FIELD_METHOD] - 1 : lost ? METHOD_UNKNOWN : METHOD_OTHER;
+	e->answer = GRPC_NONE;
 	if (p->found[FIELD_CONTENT_TYPE] == CONTENT_GRPC) {
-		e->request_content = REQUEST_GRPC;
+		e->request |= REQUEST_GRPC;
 		e->rpc_method = rpc_method_of(c, p);
 	} else if (!p->found[FIELD_CONTENT_TYPE] && lost) {
-		e->request_content = REQUEST_LOST;
+		e->request |= REQUEST_LOST;
 	}
 	barrier(); /* who sees the id, on another CPU, must see the rest */
 	e->id = id;
@@ -734,6 +733,7 @@ __attribute__((noinline)) int http2_answer(struct __sk_buff *skb, __u32 directio
 	struct exchange *e;
 	struct frames *f;
 	struct hpack *p;
+	__u64 since;
 	int slot;
 
 	if (!c || !h)
@@ -758,18 +758,19 @@ __attribute__((noinline)) int http2_answer(struct __sk_buff *skb, __u32 directio
 	if (!e->status || status > NONSENSE) {
 		if (!e->status) {
 			note(c->role, RESPONSES_SEEN, 1);
-			e->answered = f->block_began;
+			since = f->block_began - e->began;
+			e->first_byte = f->block_began <= e->began ? 1 : since > LONGEST ? LONGEST : since;
 		}
 		e->status = status ? status : STATUS_UNKNOWN;
 		if (p->found[FIELD_CONTENT_TYPE] == CONTENT_GRPC)
-			e->answer_content |= ANSWER_GRPC;
+			e->answer |= ANSWER_GRPC;
 		else if (!p->found[FIELD_CONTENT_TYPE] && lost)
-			e->answer_content |= ANSWER_LOST;
+			e->answer |= ANSWER_LOST;
 	}
 	if (p->found[FIELD_GRPC_STATUS])
-		e->grpc_status = p->found[FIELD_GRPC_STATUS];
+		e->answer = (e->answer & ~0x1f) | p->found[FIELD_GRPC_STATUS];
 	else if (lost && ends)
-		e->answer_content |= STATUS_LOST;
+		e->answer |= STATUS_LOST;
 	if (!ends)
 		return AGAIN;
 	f->slot = slot;

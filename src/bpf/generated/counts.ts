@@ -119,7 +119,7 @@ export const structs = {
     },
   },
   http2: {
-    size: 9256,
+    size: 7208,
     fields: {
       lock: { offset: 0, size: 4, type: 'struct bpf_spin_lock' },
       reach: { offset: 4, size: 4, type: 'u32' },
@@ -131,7 +131,7 @@ export const structs = {
       void_requests: { offset: 28, size: 4, type: 'u32' },
       void_answers: { offset: 32, size: 4, type: 'u32' },
       frames: { offset: 40, size: 1024, type: 'struct frames[2]' },
-      stream: { offset: 1064, size: 8192, type: 'struct exchange[256]' },
+      stream: { offset: 1064, size: 6144, type: 'struct exchange[256]' },
     },
   },
   frames: {
@@ -185,18 +185,15 @@ export const structs = {
     },
   },
   exchange: {
-    size: 32,
+    size: 24,
     fields: {
       began: { offset: 0, size: 8, type: 'u64' },
-      answered: { offset: 8, size: 8, type: 'u64' },
+      first_byte: { offset: 8, size: 8, type: 'u64' },
+      status: { offset: 14, size: 8, type: 'u64' },
       id: { offset: 16, size: 4, type: 'u32' },
-      status: { offset: 20, size: 2, type: 'u16' },
-      rpc_method: { offset: 22, size: 2, type: 'u16' },
-      method: { offset: 24, size: 1, type: 'u8' },
-      request_content: { offset: 25, size: 1, type: 'u8' },
-      answer_content: { offset: 26, size: 1, type: 'u8' },
-      grpc_status: { offset: 27, size: 1, type: 'u8' },
-      reserved: { offset: 28, size: 4, type: 'u32' },
+      rpc_method: { offset: 20, size: 2, type: 'u16' },
+      request: { offset: 22, size: 1, type: 'u8' },
+      answer: { offset: 23, size: 1, type: 'u8' },
     },
   },
   pair_key: {
@@ -311,7 +308,7 @@ export const maps = {
   reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 1024 } },
   early: { type: 9, flags: 0, maxEntries: 1024, key: { type: 'struct early_key', size: 16 }, value: { type: 'struct early_value', size: 2512 } },
   connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 1784 } },
-  http2_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct http2', size: 9256 } },
+  http2_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct http2', size: 7208 } },
   pairs: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct pair_key', size: 32 }, value: { type: 'u32', size: 4 } },
   pair_values: { type: 2, flags: 0, maxEntries: 2048, key: { type: 'u32', size: 4 }, value: { type: 'struct pair_value', size: 480 } },
   free_pairs: { type: 22, flags: 0, maxEntries: 2048, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
