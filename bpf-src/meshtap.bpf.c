@@ -90,10 +90,16 @@ int ingress(struct __sk_buff *skb)
 	__u32 received;
 	int reset = 0;
 
-	if (!sk || !read_segment(skb, &seg) || seg.syn || !(seg.length || seg.fin || seg.rst))
+	if (!sk || !read_segment(skb, &seg) || seg.syn)
 		return PASS;
+	if (!(seg.length || seg.fin || seg.rst)) {
+		if (sk->state == BPF_TCP_LISTEN)
+			confirm(skb, &seg);
+		return PASS;
+	}
 	/* the segment that completes a handshake comes before its socket does */
 	if (sk->state == BPF_TCP_LISTEN || sk->state == BPF_TCP_NEW_SYN_RECV) {
+		confirm(skb, &seg);
 		if (seg.length)
 			hold(skb, ROLE_SERVER, &seg, 0);
 		return PASS;
@@ -155,7 +161,7 @@ int egress(struct __sk_buff *skb)
 		return PASS;
 	if (sk->state == BPF_TCP_LISTEN || sk->state == BPF_TCP_NEW_SYN_RECV) {
 		if (seg.syn)
-			announce(sk, seg.ack, seg.seq);
+			announce(sk, seg.ack, seg.seq + 1);
 		return PASS;
 	}
 	c = connection_for(skb, OUT);

@@ -123,7 +123,8 @@ struct handshake_key {
 };
 
 struct handshake {
-	__u64 active_cgroup, passive_cgroup;
+	__u64 active_cgroup, passive_cgroup; /* 0 = that end has not said */
+	__u64 met;			     /* the client has read it */
 };
 
 struct {

@@ -33,9 +33,11 @@ static __noinline int find_by_handshake(struct connection *c)
 	if (c->role == ROLE_CLIENT) {
 		both->active_cgroup = c->cgroup;
 		c->peer_cgroup = both->passive_cgroup;
+		both->met = 1;
 	} else {
 		c->peer_cgroup = both->active_cgroup;
-		bpf_map_delete_elem(&handshakes, &key);
+		if (both->met || !both->active_cgroup) /* nobody else wants to know */
+			bpf_map_delete_elem(&handshakes, &key);
 	}
 	return 1;
 }

@@ -97,12 +97,34 @@ __attribute__((noinline)) int find_peer(struct __sk_buff *skb)
 	return 1;
 }
 
+/*
+ * Whether a client can not know yet who the other end is. An IPv6 listener's SYN-ACK passes no program on some kernels
+ * (5.10: ip6_xmit() has the listener, skb->sk is the request, and BPF_CGROUP_RUN_PROG_INET_EGRESS wants them the same).
+ * Then the other end tells who it is when the handshake is complete: certainly before anything comes from there.
+ */
+static __noinline int waits_for_peer(struct __sk_buff *skb, struct connection *c)
+{
+	struct handshake_key key = {};
+	struct handshake ends = {}, *both;
+
+	if (!c || c->joined || c->role != ROLE_CLIENT || skb->protocol != bpf_htons(ETH_P_IPV6))
+		return 0;
+	key.active_isn = c->active_isn;
+	key.passive_isn = c->passive_isn;
+	both = bpf_map_lookup_elem(&handshakes, &key);
+	if (both)
+		return !both->passive_cgroup;
+	ends.active_cgroup = c->cgroup;
+	bpf_map_update_elem(&handshakes, &key, &ends, BPF_NOEXIST);
+	return 1;
+}
+
 /* The first packet after its establishment: now both ends can be known. */
-__attribute__((noinline)) int acquaint(struct __sk_buff *skb)
+__attribute__((noinline)) int acquaint(struct __sk_buff *skb, __u32 direction)
 {
 	struct connection *c = connection_of(skb->sk);
 
-	if (!c || !claim(c, SETTLING))
+	if (!c || (direction == OUT && waits_for_peer(skb, c)) || !claim(c, SETTLING))
 		return 0;
 	find_by_handshake(c);
 	if (!c->peer_cgroup)
@@ -159,21 +181,32 @@ static __always_inline struct connection *connection_for(struct __sk_buff *skb, 
 		meet(skb, direction);
 	}
 	if (c->established && !c->settled)
-		acquaint(skb);
+		acquaint(skb, direction);
 	return c;
 }
 
-/* A listener answers SYN: the socket to come will be in its cgroup, and the other end, if it is here, wants to know. */
-static __noinline int announce(struct bpf_sock *sk, __u32 ack, __u32 seq)
+/* A listener shakes hands: the socket to come will be in its cgroup, and the other end, if it is here, wants to know. */
+static __noinline int announce(struct bpf_sock *sk, __u32 active_isn, __u32 passive_isn)
 {
-	struct handshake_key key = { .active_isn = ack, .passive_isn = seq + 1 };
-	struct handshake ends = {};
+	struct handshake_key key = { .active_isn = active_isn, .passive_isn = passive_isn };
+	struct handshake ends = {}, *both;
 
 	if (!sk)
 		return 0;
 	ends.passive_cgroup = bpf_sk_cgroup_id(sk);
-	bpf_map_update_elem(&handshakes, &key, &ends, BPF_NOEXIST); /* SYN-ACK may be sent again */
+	both = bpf_map_lookup_elem(&handshakes, &key);
+	if (both)
+		both->passive_cgroup = ends.passive_cgroup;
+	else
+		bpf_map_update_elem(&handshakes, &key, &ends, BPF_NOEXIST);
 	return 1;
+}
+
+/* The client's last word in a handshake: where the SYN-ACK was not seen (waits_for_peer), this tells as much. */
+static __always_inline void confirm(struct __sk_buff *skb, const struct segment *seg)
+{
+	if (seg->ipv6)
+		announce(skb->sk, seg->seq, seg->ack);
 }
 
 #endif

@@ -281,10 +281,11 @@ export const structs = {
     },
   },
   handshake: {
-    size: 16,
+    size: 24,
     fields: {
       active_cgroup: { offset: 0, size: 8, type: 'u64' },
       passive_cgroup: { offset: 8, size: 8, type: 'u64' },
+      met: { offset: 16, size: 8, type: 'u64' },
     },
   },
 } as const;
@@ -320,5 +321,5 @@ export const maps = {
   ledgers: { type: 2, flags: 0, maxEntries: 8, key: { type: 'u32', size: 4 }, value: { type: 'struct ledger', size: 1024 } },
   prefixes: { type: 11, flags: 1, maxEntries: 16384, key: { type: 'struct prefix_key', size: 20 }, value: { type: 'u32', size: 4 } },
   control: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct control', size: 8 } },
-  handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 16 } },
+  handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 24 } },
 } as const;
