@@ -40,17 +40,38 @@ export interface GuestOptions {
 }
 
 /**
+ * A kernel patches its own code by way of breakpoints (`text_poke_bp`). The emulator may let a processor run into one
+ * that the others have just taken away, and the kernel takes that for a bug of its own.
+ */
+const EMULATOR_FAULT = /Oops: int3/;
+const ATTEMPTS = 3;
+
+/**
  * Boots a fresh virtual machine on this machine's own files, runs one command in it as root, and ends it.
- * QEMU emulates the processor (no KVM needed), which is 5 to 25 times slower than the real one.
+ * QEMU emulates the processor (no KVM needed), which is 5 to 25 times slower than the real one. A machine that dies of
+ * the emulator's own fault is begun anew, at most twice.
  *
  * @returns the command's exit status, `TIMED_OUT` or `DIED`; with the latter two, why is written to `stderr`.
  */
 export async function runInGuest(options: GuestOptions): Promise<number> {
+  const { kernel, stderr = process.stderr } = options;
+  for (let attempt = 1; ; attempt++) {
+    const { status, why } = await runOnce(options);
+    const again = status === DIED && attempt < ATTEMPTS && EMULATOR_FAULT.test(why);
+    const note = again
+      ? `the emulator tripped over a breakpoint, attempt ${attempt + 1} of ${ATTEMPTS}`
+      : why;
+    if (note) stderr.write(`vm ${kernel.name}: ${note}\n`);
+    if (!again) return status;
+  }
+}
+
+/** @returns the status, and why there is none of the command's own. */
+async function runOnce(options: GuestOptions): Promise<{ status: number; why: string }> {
   const { kernel, timeout = 300, memory = 2048, cpus = 2, results, signal } = options;
   const { stdout = process.stdout, stderr = process.stderr } = options;
   const run = await mkdtemp(join(tmpdir(), 'meshtap-vm-'));
   const children: ChildProcess[] = [];
-  const complain = (message: string) => stderr.write(`vm ${kernel.name}: ${message}\n`);
 
   try {
     await writeStartFiles(run, options);
@@ -90,13 +111,10 @@ export async function runInGuest(options: GuestOptions): Promise<number> {
     for (const port of ports) await port.closed();
 
     const reported = String(status.read() ?? '').trim();
-    if (/^\d+$/.test(reported)) return Number(reported);
-    if (timedOut) {
-      complain(`timed out after ${timeout} s`);
-      return TIMED_OUT;
-    }
-    complain(signal?.aborted ? 'ended on request' : `died; its last words:\n${await lastWords(run)}`);
-    return DIED;
+    if (/^\d+$/.test(reported)) return { status: Number(reported), why: '' };
+    if (timedOut) return { status: TIMED_OUT, why: `timed out after ${timeout} s` };
+    if (signal?.aborted) return { status: DIED, why: 'ended on request' };
+    return { status: DIED, why: `died; its last words:\n${await lastWords(run)}` };
   } finally {
     for (const child of children) child.kill('SIGKILL');
     await rm(run, { recursive: true, force: true });
