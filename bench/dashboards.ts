@@ -64,6 +64,7 @@ function node(index: number): Counts {
         closed: 490,
         reset: 5,
         retransmits: 20,
+        tls: 0,
         bytesSent: 1e9,
         bytesReceived: 1e7,
         rtt: few,

@@ -53,6 +53,13 @@ __attribute__((noinline)) int classify(struct __sk_buff *skb, __u32 direction)
 	if (http2_begin(skb, direction))
 		return AGAIN;
 	s = stream_of(c, direction);
+	switch (carries_tls(c, s)) {
+	case TLS_YES:
+		count_tls(c);
+		return STOP;
+	case TLS_PERHAPS: /* too little to tell: the rest comes with the next segment */
+		return STOP;
+	}
 	if (c->synced) {
 		__u64 at = bounded(s->at);
 		__u32 n = s->end - at;

@@ -12,6 +12,7 @@
 
 #include "lib/series.h"
 #include "protocols/http2.h"
+#include "protocols/tls.h"
 
 #define LOWER 0x2020202020202020ull
 
@@ -210,9 +211,6 @@ static __noinline int refuse_start(struct connection *c, struct stream *s, __u64
 {
 	if (!c || !s)
 		return STOP;
-	/* the first byte of a TLS record is its type, 20 to 23; the second the major version (RFC 8446 5.1) */
-	if (!c->counted_http && (first & 255) - 20 <= 3u && (first >> 8 & 255) == 3)
-		return give_up(c, CONNECTIONS_TLS);
 	if (!c->counted_http)
 		return STRANGE;
 	if (!c->synced) { /* tried, as on every segment; no news */

@@ -118,6 +118,7 @@ struct pair_value {
 	__u64 bytes_sent;     /* payload, without retransmissions */
 	__u64 bytes_received; /* payload, in order, acknowledged */
 	__u64 retransmits;    /* segments */
+	__u64 tls;	      /* connections found to carry TLS */
 	struct histogram connect; /* client: from SYN to established */
 	struct histogram rtt;	  /* smoothed, sampled at most once a second and at the end */
 };
@@ -173,7 +174,7 @@ enum ledger_entry {
 	RESPONSES_ABANDONED,	 /* HTTP/2: of a stream that was reset before */
 	CONNECTIONS_HTTP1,
 	CONNECTIONS_HTTP2,
-	CONNECTIONS_TLS,	 /* recognised, not decoded */
+	CONNECTIONS_TLS,	 /* recognised by its records, not decoded */
 	CONNECTIONS_OTHER,	 /* no protocol that is known here */
 	CONNECTIONS_UNTRACKED,	 /* no memory for the socket's state */
 	LOST_SYNC,		 /* times a connection missed bytes or made no sense, whatever it cost */

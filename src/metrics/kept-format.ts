@@ -87,7 +87,7 @@ export function decodeKept(bytes: Uint8Array | undefined, source: number): Kept 
       ends: ends[place]!,
       counts: {
         pair: ends[place]!.pair,
-        ...(Object.fromEntries(TCP_NUMBERS.map((name, i) => [name, numbers[i]!])) as Record<
+        ...(Object.fromEntries(TCP_NUMBERS.map((name, i) => [name, numbers[i] ?? 0])) as Record<
           (typeof TCP_NUMBERS)[number],
           number
         >),

@@ -219,6 +219,7 @@ export function tcpCounts({ label, life, ending, words, at }: Row<PairLabel>, bo
     bytesSent: counter(fields.bytes_sent),
     bytesReceived: counter(fields.bytes_received),
     retransmits: counter(fields.retransmits),
+    tls: counter(fields.tls),
     connect: histogramAt(words, at + word(fields.connect), boundaries),
     rtt: histogramAt(words, at + word(fields.rtt), boundaries),
   };

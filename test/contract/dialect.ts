@@ -201,6 +201,7 @@ function everything(pairs: readonly Pair[]): Counts {
         bytesSent: 1e6,
         bytesReceived: 2e6,
         retransmits: 5,
+        tls: 3,
         connect: pair.role === 'client' ? seen : histogram(),
         rtt: seen,
       }),

@@ -79,6 +79,7 @@ export function tcp(pair: Pair, more: Partial<TcpCounts> = {}): TcpCounts {
     refused: 0,
     unreachable: 0,
     cancelled: 0,
+    tls: 0,
     bytesSent: 0,
     bytesReceived: 0,
     retransmits: 0,

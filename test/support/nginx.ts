@@ -22,6 +22,8 @@ export interface NginxOptions {
   netns?: string;
   /** Speak HTTP/2, and nothing else. @default false */
   http2?: boolean;
+  /** Speak it inside TLS. @default plain text */
+  tls?: { readonly key: string; readonly certificate: string };
   /** Where `/proxy/` leads to, over a connection for each request. @default nowhere */
   upstream?: string;
 }
@@ -44,7 +46,7 @@ export class Nginx {
 
   /** It ends with its scope. */
   static async start(scope: Scope, options: NginxOptions = {}): Promise<Nginx> {
-    const { service = 'server', hosts = ['127.0.0.1', '[::1]'], netns, http2, upstream } = options;
+    const { service = 'server', hosts = ['127.0.0.1', '[::1]'], netns, http2, tls, upstream } = options;
     const nginx = new Nginx(mkdtempSync(join(tmpdir(), 'meshtap-nginx-')), await freePort());
     const directory = nginx.#directory;
     mkdirSync(join(directory, 'files'));
@@ -60,7 +62,8 @@ export class Nginx {
          fastcgi_temp_path ${directory}/fastcgi; uwsgi_temp_path ${directory}/uwsgi; scgi_temp_path ${directory}/scgi;
          sendfile on; keepalive_requests 1000000; default_type text/plain;
          server {
-           ${hosts.map((host) => `listen ${host}:${nginx.port}${http2 ? ' http2' : ''};`).join(' ')}
+           ${hosts.map((host) => `listen ${host}:${nginx.port}${tls ? ' ssl' : ''}${http2 ? ' http2' : ''};`).join(' ')}
+           ${tls ? `ssl_certificate ${tls.certificate}; ssl_certificate_key ${tls.key}; ssl_protocols TLSv1.2 TLSv1.3;` : ''}
            root ${directory};
            location /ok { return 200 fine; }
            location /missing { return 404 missing; }

@@ -208,7 +208,7 @@ export const structs = {
     },
   },
   pair_value: {
-    size: 480,
+    size: 488,
     fields: {
       opened: { offset: 0, size: 8, type: 'u64' },
       closed: { offset: 8, size: 8, type: 'u64' },
@@ -220,8 +220,9 @@ export const structs = {
       bytes_sent: { offset: 56, size: 8, type: 'u64' },
       bytes_received: { offset: 64, size: 8, type: 'u64' },
       retransmits: { offset: 72, size: 8, type: 'u64' },
-      connect: { offset: 80, size: 200, type: 'struct histogram' },
-      rtt: { offset: 280, size: 200, type: 'struct histogram' },
+      tls: { offset: 80, size: 8, type: 'u64' },
+      connect: { offset: 88, size: 200, type: 'struct histogram' },
+      rtt: { offset: 288, size: 200, type: 'struct histogram' },
     },
   },
   histogram: {
@@ -311,7 +312,7 @@ export const maps = {
   connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 1784 } },
   http2_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct http2', size: 7208 } },
   pairs: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct pair_key', size: 32 }, value: { type: 'u32', size: 4 } },
-  pair_values: { type: 2, flags: 0, maxEntries: 2048, key: { type: 'u32', size: 4 }, value: { type: 'struct pair_value', size: 480 } },
+  pair_values: { type: 2, flags: 0, maxEntries: 2048, key: { type: 'u32', size: 4 }, value: { type: 'struct pair_value', size: 488 } },
   free_pairs: { type: 22, flags: 0, maxEntries: 2048, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
   http_series: { type: 1, flags: 0, maxEntries: 8192, key: { type: 'struct http_key', size: 16 }, value: { type: 'u32', size: 4 } },
   http_values: { type: 2, flags: 0, maxEntries: 8192, key: { type: 'u32', size: 4 }, value: { type: 'struct http_value', size: 400 } },

@@ -132,6 +132,7 @@ function connections(snapshot: Snapshot, role: Role): MetricFamily[] {
   const connect = new HistogramPoints();
   const rtt = new HistogramPoints();
   const opened = new NumberPoints();
+  const tls = new NumberPoints();
   const closed = new NumberPoints();
   const failed = new NumberPoints();
   const retransmits = new NumberPoints();
@@ -150,6 +151,7 @@ function connections(snapshot: Snapshot, role: Role): MetricFamily[] {
     if (counts.connect.count > 0) connect.add(plain, counts.connect);
     if (counts.rtt.count > 0) rtt.add(plain, counts.rtt);
     opened.add(plain, counts.opened);
+    if (counts.tls > 0) tls.add(plain, counts.tls);
     closed.add(plain, counts.closed);
     ended(closed, 'connection_reset', counts.reset);
     ended(closed, 'timeout', counts.timedOut);
@@ -196,6 +198,7 @@ function connections(snapshot: Snapshot, role: Role): MetricFamily[] {
       'TCP connections that ended; error.type says why, if not in order.',
       closed,
     ),
+    counter('connections.tls', '{connection}', 'TCP connections that were found to carry TLS.', tls),
     counter('connect.failures', '{connection}', 'TCP connects that failed, by error.type.', failed),
     counter('retransmits', '{segment}', 'TCP segments sent again.', retransmits),
     counter(

@@ -39,6 +39,7 @@ function everything(): Counts {
     ]),
     tcp: pairs.map((ends) =>
       tcp(ends, {
+        tls: 1,
         opened: 3,
         closed: 1,
         reset: 1,

@@ -1,0 +1,95 @@
+/**
+ * A real TLS server without HTTP (openssl s_server, which answers a line with the same line reversed), real clients,
+ * and a certificate for either.
+ *
+ * @module
+ */
+import { type ChildProcess, execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Scope } from './scope.js';
+
+export type TlsVersion = '1.2' | '1.3';
+
+const flag = (version: TlsVersion) => `-tls${version.replace('.', '_')}`;
+
+/** A key and a certificate of 127.0.0.1, as files. */
+export class Certificate implements Disposable {
+  readonly directory = mkdtempSync(join(tmpdir(), 'meshtap-tls-'));
+  readonly key = join(this.directory, 'key.pem');
+  readonly certificate = join(this.directory, 'certificate.pem');
+
+  constructor() {
+    const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1'];
+    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', this.key];
+    execFileSync('openssl', ['req', '-x509', '-days', '2', ...key, ...subject, '-out', this.certificate], {
+      stdio: 'pipe',
+    });
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.directory, { recursive: true });
+  }
+}
+
+/** `openssl s_server` in the service `server`. It ends with its scope. */
+export class TlsServer {
+  readonly port: number;
+
+  private constructor(port: number) {
+    this.port = port;
+  }
+
+  static async start(
+    scope: Scope,
+    { key, certificate }: Certificate,
+    version: TlsVersion,
+  ): Promise<TlsServer> {
+    const command = ['openssl', 's_server', '-accept', '127.0.0.1:0', '-key', key, '-cert', certificate];
+    const child = scope.start('server', [...command, flag(version), '-rev'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    for await (const line of createInterface({ input: child.stdout! })) {
+      const port = /^ACCEPT .*:(\d+)$/.exec(line)?.[1];
+      if (port) {
+        child.stdout!.resume();
+        return new TlsServer(Number(port));
+      }
+    }
+    throw new Error('openssl s_server ended before it listened');
+  }
+}
+
+/** `openssl s_client` in the service `client`, on one connection. */
+export class TlsClient {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterableIterator<string>;
+  readonly #closed: Promise<unknown>;
+
+  constructor(scope: Scope, { port }: TlsServer, version: TlsVersion, more: readonly string[] = []) {
+    const command = ['openssl', 's_client', '-connect', `127.0.0.1:${port}`, flag(version), ...more];
+    this.#child = scope.start('client', command, { stdio: ['pipe', 'pipe', 'ignore'] });
+    this.#closed = new Promise((resolve) => this.#child.once('close', resolve));
+    this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  /** Sends a line and waits for it to come back. Resolves with all that was printed meanwhile. */
+  async exchange(text: string): Promise<string[]> {
+    this.#child.stdin!.write(`${text}\n`);
+    const expected = [...text].reverse().join('');
+    const seen: string[] = [];
+    for (;;) {
+      const { value, done } = await this.#lines.next();
+      if (done) throw new Error(`openssl s_client ended: ${seen.join('\n')}`);
+      seen.push(value);
+      if (value === expected) return seen;
+    }
+  }
+
+  async hangUp(): Promise<void> {
+    this.#child.stdin!.end();
+    await this.#closed;
+  }
+}
