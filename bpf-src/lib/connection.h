@@ -67,7 +67,7 @@ struct stream {
 	__u8 byte[WINDOW + SLACK];
 };
 
-enum claim { JOINING = 1, SETTLING = 2 };
+enum claim { JOINING = 1, SETTLING = 2, COUNTING_TLS = 4 };
 
 struct connection {
 	struct bpf_spin_lock lock; /* guards gate, claimed and the list of early pieces; no helper runs under it */
@@ -88,6 +88,7 @@ struct connection {
 	__u8 ending, ended;
 	__u8 synced;
 	__u8 early;	   /* pieces kept */
+	__u8 tls;	   /* carries it */
 	__u64 tuple; /* hash of the four above */
 	__u32 active_isn, passive_isn; /* first sequence number of each side's data: the same at both ends */
 	__u64 connecting_at, connect_ns;
@@ -133,6 +134,18 @@ struct {
 	__type(key, struct handshake_key);
 	__type(value, struct handshake);
 } handshakes SEC(".maps");
+
+/* True for the one who is first to begin something that is done once. */
+static __always_inline int claim(struct connection *c, __u8 what)
+{
+	int first;
+
+	bpf_spin_lock(&c->lock);
+	first = !(c->claimed & what);
+	c->claimed |= what;
+	bpf_spin_unlock(&c->lock);
+	return first;
+}
 
 static __always_inline __u64 position(const struct stream *s, __u32 seq)
 {

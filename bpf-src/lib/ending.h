@@ -5,18 +5,6 @@
 
 #include "protocols/http1.h"
 
-/* True for the one who is first to begin something that is done once. */
-static __always_inline int claim(struct connection *c, __u8 what)
-{
-	int first;
-
-	bpf_spin_lock(&c->lock);
-	first = !(c->claimed & what);
-	c->claimed |= what;
-	bpf_spin_unlock(&c->lock);
-	return first;
-}
-
 /* Both ends of a connection that began before these programs' eyes have met in its handshake. */
 static __noinline int find_by_handshake(struct connection *c)
 {
@@ -52,6 +40,7 @@ static __noinline int settle(struct connection *c)
 	find_pair(c);
 	barrier(); /* who sees it settled, on another CPU, must see the pair */
 	c->settled = 1;
+	tell_tls(c);
 	value = pair_value_of(c);
 	if (!value)
 		return 0;

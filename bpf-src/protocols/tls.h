@@ -76,18 +76,28 @@ static __noinline int carries_tls(const struct connection *c, const struct strea
 	return c->synced ? begins_tls(header, n) : goes_on_as_tls(s, at, header, n);
 }
 
-/* The connection carries TLS. */
-static __noinline int count_tls(struct connection *c)
+/* Counted once, by whoever sees last that it carries TLS and between whom. */
+static __noinline int tell_tls(struct connection *c)
 {
 	struct pair_value *value;
 
-	if (!c)
+	if (!c || !c->tls || !c->settled || !claim(c, COUNTING_TLS))
 		return 0;
-	note(c->role, CONNECTIONS_TLS, 1);
 	value = pair_value_of(c);
 	if (value)
 		add(&value->tls, 1);
+	return 0;
+}
+
+/* The connection carries TLS. */
+static __always_inline int count_tls(struct connection *c)
+{
+	if (!c)
+		return 0;
+	note(c->role, CONNECTIONS_TLS, 1);
 	c->protocol = OPAQUE;
+	c->tls = 1;
+	tell_tls(c);
 	return 0;
 }
 

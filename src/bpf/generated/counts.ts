@@ -58,6 +58,7 @@ export const structs = {
       ended: { offset: 65, size: 1, type: 'u8' },
       synced: { offset: 66, size: 1, type: 'u8' },
       early: { offset: 67, size: 1, type: 'u8' },
+      tls: { offset: 68, size: 1, type: 'u8' },
       tuple: { offset: 72, size: 8, type: 'u64' },
       active_isn: { offset: 80, size: 4, type: 'u32' },
       passive_isn: { offset: 84, size: 4, type: 'u32' },
