@@ -52,6 +52,8 @@ __attribute__((noinline)) int classify(struct __sk_buff *skb, __u32 direction)
 		return STOP;
 	if (http2_begin(skb, direction))
 		return AGAIN;
+	if (c->protocol == OPAQUE) /* no memory for it */
+		return STOP;
 	s = stream_of(c, direction);
 	switch (carries_tls(c, s)) {
 	case TLS_YES:

@@ -439,8 +439,11 @@ static __always_inline struct http2 *become_http2(struct __sk_buff *skb, struct 
 	struct http2 *h = sk ? bpf_sk_storage_get(&http2_streams, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
 	int first;
 
-	if (!h)
+	if (!h) {
+		note(c->role, CONNECTIONS_UNTRACKED, 1);
+		c->protocol = OPAQUE;
 		return 0;
+	}
 	bpf_spin_lock(&c->lock);
 	first = c->protocol == UNCLASSIFIED || c->protocol == HTTP1;
 	if (first) {
