@@ -104,7 +104,7 @@ struct connection {
 	__u32 era, void_before;
 	__u32 asked, answered;		   /* requests put into and taken out of the ring */
 	__u32 untracked, untracked_answered; /* those that found it full */
-	__u64 outstanding[OUTSTANDING];	   /* when each began, ns; lowest byte: method and version */
+	__u64 outstanding[OUTSTANDING];	   /* when each began, ns, above its method and version */
 	struct stream stream[2];
 };
 

@@ -137,7 +137,7 @@ static __always_inline int fail_front(struct connection *c)
 		end_response(c, answer, failure);
 		return 1;
 	}
-	measure(c, TAG(0, METHOD_BITS(request), request & 1, failure), now - (request & ~0xffull), 0);
+	measure(c, TAG(0, METHOD_BITS(request), request & 1, failure), since(request, now), 0);
 	c->answered++;
 	return 1;
 }

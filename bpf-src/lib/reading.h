@@ -87,7 +87,7 @@ __attribute__((noinline)) int upgrade(struct __sk_buff *skb, __u32 direction)
 		return STOP;
 	s = stream_of(c, direction);
 	request = front(c);
-	if (!http2_upgrade(skb, c, request & ~0xffull, METHOD_BITS(request))) {
+	if (!http2_upgrade(skb, c, s->now - since(request, s->now), METHOD_BITS(request))) {
 		c->protocol = OPAQUE;
 		end_response(c, s, FAILURE_NONE);
 		return STOP;
