@@ -2,6 +2,7 @@ import type { BpfLink } from '../src/bpf/link.js';
 import type { LoadedObject } from '../src/bpf/object.js';
 import { type ProgramStatistics, statisticsOf, withStatistics } from './programs.js';
 import { type Figure, figure, interleave } from './rounds.js';
+import { Sidecars } from './sidecar.js';
 import { type Round, SHAPES, type Shape, type Traffic } from './traffic.js';
 
 export interface Effort {
@@ -29,13 +30,20 @@ export interface ShapeCost {
   readonly perRequestAndEnd: Figure;
 }
 
+/** What a set-up does to a shape of traffic, relative to the same round without it. */
+export interface Effect {
+  /** Requests per second. */
+  readonly throughput: Figure;
+  /** 99th percentile of the latency. */
+  readonly p99: Figure;
+}
+
 export interface ShapeEffect {
   readonly shape: string;
-  /** Requests per second with meshtap, relative to without. */
-  readonly throughput: Figure;
-  /** 99th percentile of the latency with meshtap, relative to without. */
-  readonly p99: Figure;
-  /** Medians without meshtap, for the order of magnitude. */
+  readonly meshtap: Effect;
+  /** A pair of proxies with TLS between them. HTTP/1 only. */
+  readonly sidecars: Effect | undefined;
+  /** Medians without either, for the order of magnitude. */
   readonly without: { readonly requestsPerSecond: number; readonly p99Milliseconds: number };
 }
 
@@ -55,7 +63,16 @@ export function measureCost(
           const { requests } = await traffic.load(shape, seconds);
           return { requests, programs: difference(before, statisticsOf(object)) };
         });
-      costs.push(costOf(shape, await interleave(rounds, watched(empty), watched(meshtap))));
+      costs.push(
+        costOf(
+          shape,
+          await interleave<Watched, [() => Promise<Watched>, () => Promise<Watched>]>(
+            rounds,
+            watched(empty),
+            watched(meshtap),
+          ),
+        ),
+      );
     }
     return costs;
   });
@@ -99,23 +116,30 @@ function difference(before: readonly ProgramStatistics[], after: readonly Progra
   }));
 }
 
-/** What nginx and wrk feel of it. */
+/** What nginx and wrk feel of it, and of sidecars in its place. */
 export async function measureEffect(
   traffic: Traffic,
   meshtap: LoadedObject,
   { shapes, rounds, seconds }: Effort,
 ): Promise<ShapeEffect[]> {
+  await using sidecars = await Sidecars.start(traffic.cgroup, traffic.port);
   const effects: ShapeEffect[] = [];
   for (const shape of shapes) {
     const load = () => traffic.load(shape, seconds);
-    const pairs = await interleave<Round>(rounds, load, () => attached(meshtap, traffic, load));
+    const setUps = [load, () => attached(meshtap, traffic, load)];
+    if (shape.streams === undefined) setUps.push(() => traffic.load(shape, seconds, sidecars.port));
+    const all = await interleave<Round, typeof setUps>(rounds, ...setUps);
+    const effectOf = (place: number): Effect => ({
+      throughput: figure(all.map((round) => round[place]!.rate / round[0]!.rate)),
+      p99: figure(all.map((round) => round[place]!.p99 / round[0]!.p99)),
+    });
     effects.push({
       shape: shape.name,
-      throughput: figure(pairs.map(([without, with_]) => with_.rate / without.rate)),
-      p99: figure(pairs.map(([without, with_]) => with_.p99 / without.p99)),
+      meshtap: effectOf(1),
+      sidecars: setUps.length > 2 ? effectOf(2) : undefined,
       without: {
-        requestsPerSecond: figure(pairs.map(([without]) => without.rate)).median,
-        p99Milliseconds: figure(pairs.map(([without]) => without.p99)).median,
+        requestsPerSecond: figure(all.map(([without]) => without!.rate)).median,
+        p99Milliseconds: figure(all.map(([without]) => without!.p99)).median,
       },
     });
   }

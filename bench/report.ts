@@ -41,17 +41,26 @@ export function markdown(report: Report): string {
       report.cost.map(({ shape, perRequestAndEnd }) => [shape, text(perRequestAndEnd, 0)]),
     ),
     '',
-    '## nginx with meshtap relative to without',
+    '## nginx with meshtap, and with a pair of sidecars, relative to neither',
     '',
     ...table(
-      ['Traffic', 'throughput', 'p99', 'without: requests/s', 'without: p99'],
-      report.effect.map(({ shape, throughput, p99, without }) => [
-        shape,
-        text(throughput, 3),
-        text(p99, 3),
-        without.requestsPerSecond.toFixed(0),
-        `${without.p99Milliseconds.toFixed(2)} ms`,
-      ]),
+      ['Traffic', 'with', 'throughput', 'p99', 'without: requests/s', 'without: p99'],
+      report.effect.flatMap(({ shape, meshtap, sidecars, without }) =>
+        Object.entries({ meshtap, sidecars }).flatMap(([name, effect]) =>
+          effect
+            ? [
+                [
+                  shape,
+                  name,
+                  text(effect.throughput, 3),
+                  text(effect.p99, 3),
+                  without.requestsPerSecond.toFixed(0),
+                  `${without.p99Milliseconds.toFixed(2)} ms`,
+                ],
+              ]
+            : [],
+        ),
+      ),
     ),
     '',
     '## Instructions that the verifier looks at',

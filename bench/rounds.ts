@@ -16,22 +16,21 @@ export function figure(values: readonly number[]): Figure {
 }
 
 /**
- * Runs both in turn, so that what else goes on at the machine meets both alike: a round is one of each, in an order
- * that changes from round to round.
+ * Runs all in turn, so that what else goes on at the machine meets them alike: a round is one of each, and each round
+ * begins with another.
  */
-export async function interleave<T>(
+export async function interleave<T, Runs extends readonly (() => Promise<T>)[]>(
   rounds: number,
-  first: () => Promise<T>,
-  second: () => Promise<T>,
-): Promise<[T, T][]> {
-  const results: [T, T][] = [];
+  ...runs: Runs
+): Promise<{ -readonly [Place in keyof Runs]: T }[]> {
+  const results: T[][] = [];
   for (let round = 0; round < rounds; round++) {
-    if (round % 2 === 0) {
-      results.push([await first(), await second()]);
-    } else {
-      const later = await second();
-      results.push([await first(), later]);
+    const result = new Array<T>(runs.length);
+    for (let turn = 0; turn < runs.length; turn++) {
+      const place = (round + turn) % runs.length;
+      result[place] = await runs[place]!();
     }
+    results.push(result);
   }
-  return results;
+  return results as { -readonly [Place in keyof Runs]: T }[];
 }

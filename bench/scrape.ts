@@ -62,7 +62,11 @@ async function scrape(
 for (const dialects of [[otel()], [otel(), hubble(), istio()]]) {
   const perSeries = dialects.length === 1 ? 42 : 42 + 2 * 21 + 3 + 22;
   const source = synthetic(Math.round(wanted / perSeries));
-  const collector = createCollector({ sources: () => [{ collect: async () => source }], identify: identifyNamed(), dialects });
+  const collector = createCollector({
+    sources: () => [{ collect: async () => source }],
+    identify: identifyNamed(),
+    dialects,
+  });
   const exporter = await prometheus({ port: 0 }).start({
     collect: collector.collect,
     producer: createProducer({ collect: collector.collect }),

@@ -1,12 +1,11 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { cgroupMount } from '../src/identity/cgroup-mount.js';
+import { freePort, inCgroup, listens } from './processes.js';
 
 /** One way of asking nginx for something. */
 export interface Shape {
@@ -72,24 +71,23 @@ export class Traffic implements AsyncDisposable {
     this.#nginx = spawn(...inCgroup(this.#server, 'nginx', '-c', file, '-e', 'stderr'), {
       stdio: ['ignore', 'inherit', 'inherit'],
     });
-    for (let attempt = 0; attempt < 100; attempt++) {
-      if (this.#nginx.exitCode !== null) break;
-      try {
-        await fetch(`http://127.0.0.1:${this.#port}/small`);
-        return;
-      } catch {
-        await sleep(20);
-      }
-    }
-    throw new Error('nginx does not answer');
+    if (!(await listens(`http://127.0.0.1:${this.#port}/small`))) throw new Error('nginx does not answer');
   }
 
-  /** As many requests as there is time for, one after the other on each of 32 connections. */
-  async load({ path, headers = [], streams }: Shape, seconds: number): Promise<Round> {
+  /** Where nginx speaks HTTP/1. */
+  get port(): number {
+    return this.#port;
+  }
+
+  /**
+   * As many requests as there is time for, one after the other on each of 32 connections; by way of another port, if
+   * given.
+   */
+  async load({ path, headers = [], streams }: Shape, seconds: number, port = this.#port): Promise<Round> {
     if (streams !== undefined) return this.#loadStreams(path, streams, seconds);
     const flags = ['-t1', `-c${CONNECTIONS}`, `-d${seconds}s`, '--latency'];
     const extra = headers.flatMap((header) => ['-H', header]);
-    const url = `http://127.0.0.1:${this.#port}${path}`;
+    const url = `http://127.0.0.1:${port}${path}`;
     const [command, options] = inCgroup(this.#client, 'wrk', ...flags, ...extra, url);
     const { stdout } = await run(command, options, { signal: this.#signal });
     const [, requests] = /(\d+) requests in/.exec(stdout) ?? [];
@@ -129,11 +127,6 @@ export class Traffic implements AsyncDisposable {
 
 const MILLISECONDS: Record<string, number> = { us: 1e-3, ms: 1, s: 1e3 };
 
-/** The command and its arguments, for a process that is in the cgroup before it does anything. */
-function inCgroup(cgroup: string, ...command: string[]): [string, string[]] {
-  return ['sh', ['-c', 'echo $$ > "$0/cgroup.procs"; exec "$@"', cgroup, ...command]];
-}
-
 const configuration = (directory: string, port: number, http2Port: number) => `
 daemon off;
 user root;
@@ -158,12 +151,3 @@ http {
   }
 }
 `;
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
