@@ -31,16 +31,26 @@ export interface RequestOptions {
   readonly accept?: string;
 }
 
+/** How long a server is waited for, milliseconds. */
+export interface Patience {
+  /**
+   * Until a connection is made. Else the kernel tries for two minutes, and longer and longer between, which is what an
+   * agent meets that starts before the cluster's addresses lead anywhere.
+   */
+  readonly connect: number;
+  /** Until it says something. A watch of what never changes is quiet until it ends. */
+  readonly silence: number;
+}
+
 /** The few requests that are made of an API server: read-only, over kept connections, with the token of the moment. */
 export class KubernetesApi implements Disposable {
   readonly #cluster: Cluster;
-  readonly #silence: number;
+  readonly #patience: Patience;
   readonly #agent: HttpAgent;
 
-  /** `silence`: how long a server may say nothing before a connection is given up, milliseconds. */
-  constructor(cluster: Cluster, silence: number) {
+  constructor(cluster: Cluster, patience: Patience) {
     this.#cluster = cluster;
-    this.#silence = silence;
+    this.#patience = patience;
     const options = { keepAlive: true, keepAliveMsecs: 15_000 };
     this.#agent =
       cluster.server.protocol === 'https:'
@@ -97,11 +107,26 @@ export class KubernetesApi implements Disposable {
       'user-agent': 'meshtap',
       ...(token !== undefined && { authorization: `Bearer ${token}` }),
     };
-    const send = url.protocol === 'https:' ? requestHttps : requestHttp;
+    const [send, connected] =
+      url.protocol === 'https:'
+        ? ([requestHttps, 'secureConnect'] as const)
+        : ([requestHttp, 'connect'] as const);
+    const { connect, silence } = this.#patience;
     return new Promise((resolve, reject) => {
-      const asked = send(url, { agent: this.#agent, headers, signal, timeout: this.#silence }, resolve);
+      const asked = send(url, { agent: this.#agent, headers, signal, timeout: silence }, resolve);
       asked.on('timeout', () => {
-        asked.destroy(new Error(`${server.host} has said nothing for ${this.#silence / 1000} s`));
+        asked.destroy(new Error(`${server.host} has said nothing for ${silence / 1000} s`));
+      });
+      asked.once('socket', (socket) => {
+        if (asked.reusedSocket) return;
+        const late = setTimeout(() => {
+          asked.destroy(new Error(`${server.host} let nobody connect for ${connect / 1000} s`));
+        }, connect);
+        for (const [emitter, event] of [
+          [socket, connected],
+          [asked, 'close'],
+        ] as const)
+          emitter.once(event, () => clearTimeout(late));
       });
       asked.on('error', (error: NodeJS.ErrnoException) => {
         // The server closed a kept connection just when it was taken for this.

@@ -4,7 +4,7 @@ import ipaddr from 'ipaddr.js';
 import { placeOf } from './cgroup-mount.js';
 import { podOfPath } from './cgroup-name.js';
 import type { Identity, Resolver, ResolverHost } from './identity.js';
-import { ApiError, KubernetesApi } from './kubernetes-api.js';
+import { ApiError, KubernetesApi, type Patience } from './kubernetes-api.js';
 import { ClusterState, type Found } from './kubernetes-cluster.js';
 import { type Cluster, fromKubeconfig, inCluster } from './kubernetes-credentials.js';
 import {
@@ -62,9 +62,7 @@ export interface KubernetesOptions {
 }
 
 /** Times in milliseconds, if not said otherwise. */
-export interface KubernetesTuning extends Omit<ReflectorOptions, 'tell'> {
-  /** How long the server may say nothing. A watch of what never changes is quiet until it ends. */
-  silence: number;
+export interface KubernetesTuning extends Omit<ReflectorOptions, 'tell'>, Patience {
   /** How long `start` waits for the first lists. */
   startWithin: number;
   /** How often counts are settled at most while addresses pass on; changes wait for it, and come together. */
@@ -75,6 +73,7 @@ const TUNING: KubernetesTuning = {
   pageSize: 500,
   watchSeconds: 150,
   backoff: { first: 500, longest: 30_000 },
+  connect: 10_000,
   silence: 330_000,
   startWithin: 10_000,
   settleEvery: 100,
@@ -156,7 +155,7 @@ export function kubernetes({
     async start(signal) {
       wholeMachine = watched === undefined || placeOf(watched).path === '/';
       const cluster: Cluster = kubeconfig === undefined ? inCluster() : fromKubeconfig(kubeconfig, context);
-      const api = new KubernetesApi(cluster, options.silence);
+      const api = new KubernetesApi(cluster, options);
       server = api.server;
       const tell = (resource: string, problem: string | undefined) => {
         if (problem === undefined) host?.log.info({ resource }, 'the API server tells of it again');

@@ -1,10 +1,14 @@
 import { randomUUID } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { parse } from 'yaml';
 import type { Identity, Question } from '../../src/identity/identity.js';
 import { type KubernetesOptions, kubernetes } from '../../src/identity/kubernetes.js';
 import { KubernetesApi, type WatchEvent } from '../../src/identity/kubernetes-api.js';
@@ -26,6 +30,7 @@ interface Thing {
 }
 
 const TIMEOUT = 120_000;
+const PATIENCE = { connect: TIMEOUT, silence: TIMEOUT };
 const SLICES = '/apis/discovery.k8s.io/v1beta1';
 
 /**
@@ -98,7 +103,7 @@ export function testKubernetesApi(name: string, { kubeconfig, compact, restart }
   beforeAll(async () => {
     file = await kubeconfig();
     const cluster = fromKubeconfig(file);
-    api = new KubernetesApi(cluster, 120_000);
+    api = new KubernetesApi(cluster, PATIENCE);
     send = sender(cluster);
     await send('POST', '/api/v1/namespaces', {
       apiVersion: 'v1',
@@ -230,7 +235,7 @@ export function testKubernetesApi(name: string, { kubeconfig, compact, restart }
 
     test('a wrong token is not let in', async () => {
       const cluster = { ...fromKubeconfig(file), token: () => 'wrong' };
-      using stranger = new KubernetesApi(cluster, 60_000);
+      using stranger = new KubernetesApi(cluster, PATIENCE);
       const refused = { status: 401, message: '401 Unauthorized' };
       await expect(stranger.get(pods, { signal })).rejects.toMatchObject(refused);
     });
@@ -458,6 +463,25 @@ export function testKubernetesApi(name: string, { kubeconfig, compact, restart }
       await makePod('new', { ip: '198.18.5.1', on: elsewhere });
       await named(resolver, from('198.18.5.1'), 'new');
       expect(log.filter((line) => !line.endsWith('nobody'))).toEqual(['settled for old', 'still old']);
+    });
+
+    test('goes on with the token that takes the place of a refused one', async () => {
+      const directory = mkdtempSync(join(tmpdir(), 'meshtap-token-'));
+      onTestFinished(() => rmSync(directory, { recursive: true }));
+      const [renewing, token] = [join(directory, 'kubeconfig'), join(directory, 'token')];
+      const config = parse(readFileSync(file, 'utf8'));
+      const [{ user }] = config.users;
+      writeFileSync(
+        renewing,
+        JSON.stringify({ ...config, users: [{ ...config.users[0], user: { tokenFile: token } }] }),
+      );
+      writeFileSync(token, 'expired');
+      const resolver = await started({ kubeconfig: renewing });
+      expect(resolver.status()).toContain('401 Unauthorized');
+      await makePod('renewed', { ip: '198.18.8.1', on: elsewhere });
+      writeFileSync(token, user.token);
+      await named(resolver, from('198.18.8.1'), 'renewed');
+      await until(() => (resolver.status().includes('401') ? undefined : true));
     });
 
     if (restart)

@@ -130,7 +130,7 @@ test('an API server is believed only by the authority that is named', async () =
       }),
     );
   const get = async (more: object) => {
-    using api = new KubernetesApi(config(more), 5000);
+    using api = new KubernetesApi(config(more), { connect: 30_000, silence: 30_000 });
     return await api.get('/version', { signal: new AbortController().signal });
   };
   const authority = { 'certificate-authority-data': keys.cert.toString('base64') };

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -363,7 +365,8 @@ describe('a service', () => {
       'services',
       service('headless', { selector: { app: 'db' }, clusterIP: 'None', ports: [{ port: 5432 }] }),
     );
-    server.set('services', service('outside', { type: 'ExternalName', externalName: 'api.example.com' }));
+    server.set('services', service('outside', { type: 'ExternalName', externalName: '10.0.0.5' }));
+    server.set('pods', pod('inside', { node: 'there', ip: '10.0.0.5' }));
     server.set('nodes', node('here', '10.1.0.1'));
     server.set('nodes', node('there', '10.1.0.2'));
     server.set(
@@ -423,6 +426,7 @@ describe('a service', () => {
   test('that is headless has the addresses of its pods; one of a name outside has none', async () => {
     const resolver = await whole();
     expect(resolver.resolve(to('10.0.0.3', 5432))).toMatchObject({ service: 'headless', workload: 'db' });
+    expect(resolver.resolve(to('10.0.0.5', 443))?.service).toBe('inside');
   });
 
   test('is at its port of any node; what else is there is a pod with that port, or the node', async () => {
@@ -554,6 +558,25 @@ describe('whatever happens to the server', () => {
     await server.up();
     await until(() => resolver.resolve(from('10.0.0.1')));
     await until(() => !resolver.status().includes('ECONNREFUSED'));
+  });
+
+  test('that can not be connected to is not waited for as long as the kernel tries', async () => {
+    // Nobody ever answers the first thing that is said to it.
+    const attempts = new Set<Socket>();
+    const mute = createServer((socket) => attempts.add(socket)).listen(0, '127.0.0.1');
+    onTestFinished(() => {
+      for (const socket of attempts) socket.destroy();
+      mute.close();
+    });
+    await once(mute, 'listening');
+    const { port } = mute.address() as AddressInfo;
+    const kubeconfig = join(temporaryDirectory(), 'kubeconfig');
+    const server = await small();
+    writeFileSync(kubeconfig, server.kubeconfig().replace(server.url, `https://127.0.0.1:${port}`));
+    const resolver = await started(server, { kubeconfig, tuning: { connect: 50 } });
+    expect(resolver.status()).toContain(`127.0.0.1:${port} let nobody connect for 0.05 s`);
+    const before = attempts.size;
+    await until(() => attempts.size >= before + 7);
   });
 
   test('that is down: goes on with what it has, and says how old it is', async () => {
