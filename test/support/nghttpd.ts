@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,9 +17,10 @@ export async function nghttpd(scope: Scope): Promise<string> {
   writeFileSync(join(directory, 'small'), 'small');
   writeFileSync(join(directory, 'large'), Buffer.alloc(300_000, 'x'));
   const port = await freePort();
-  scope.start('server', ['nghttpd', '--no-tls', '-a', '127.0.0.1', '-d', directory, String(port)], {
-    stdio: 'ignore',
-  });
+  const command = ['nghttpd', '--no-tls', '-a', '127.0.0.1', '-d', directory, String(port)];
+  scope
+    .start('server', command, { stdio: 'ignore' })
+    .once('exit', () => rmSync(directory, { recursive: true }));
   for (let attempt = 0; attempt < 500; attempt++) {
     if (await answers(port)) return `http://127.0.0.1:${port}`;
     await sleep(20);
