@@ -34,7 +34,6 @@ test("the article's manifest and queries run verbatim, and tell what the servers
   expect(pods).toHaveLength(5);
   expect(pods.flatMap(({ metadata }) => Object.keys(metadata.annotations ?? {}))).toEqual([]);
 
-  await using prometheus = await startPrometheus([{ job: 'meshtap', address: METRICS }]);
   const ab = (count: number, id: string) =>
     bookinfo.exec(
       'deploy/load',
@@ -46,8 +45,11 @@ test("the article's manifest and queries run verbatim, and tell what the servers
       '4',
       `http://productpage:9080/productpage/${id}`,
     );
-  // A rate needs a value to rise from: each series exists before it counts.
+  // A rate needs a value to rise from, the same for all: each series is there before the first scrape.
   for (const id of ['1', 'broken', 'slow', 'missing']) await ab(4, id);
+  const http = { verdict: 'FORWARDED', l7_protocol: 'http', destination_namespace: bookinfo.name };
+  await until('all are named', async () => (await scrape()).sum('hubble_flows_processed_total', http) === 64);
+  await using prometheus = await startPrometheus([{ job: 'meshtap', address: METRICS }]);
   const total = `sum(hubble_flows_processed_total{verdict="FORWARDED", l7_protocol="http", destination_namespace="${bookinfo.name}"})`;
   await until('a first scrape', async () => (await prometheus.query(total))[0]?.value === 64);
   await ab(300, '1');

@@ -1,11 +1,12 @@
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
+import { stringify } from 'yaml';
 import type { Page, Wanted } from '../support/exposition.js';
-import { facts, installAgent, list, Namespace, scrape, tally, until } from './support.js';
+import { facts, installAgent, list, Namespace, onNode, scrape, tally, until } from './support.js';
 
 beforeAll(installAgent, 240_000);
 
@@ -93,22 +94,60 @@ test('the first request of a new pod has its name, though it is gone a moment la
   expect(exchanges(page, 'client', space)).toEqual(expected);
 });
 
+test('while the API server can not be reached, names stay, and requests of a pod that it does not know wait for theirs', {
+  timeout,
+}, async () => {
+  await using space = await Namespace.make('cut-off');
+  await space.manifest('load.yaml');
+  await space.create(server('web'), service('web', 'web'));
+  await running(space, 'web');
+  const { podIP } = (await space.pod('web')).status;
+  const ask = (count: number) =>
+    space.exec('deploy/load', 'curl', '-sf', `http://${podIP}:9080/ratings/[1-${count}]`);
+  await ask(2);
+  await until('names', async () => exchanges(await scrape(), 'server', space)['load -> web'] === 2);
+
+  // The kubelet starts what lies in its own directory, and tells the API server when it can.
+  const file = join(facts.manifests, 'early.yaml');
+  const early = script('early', `curl -sf http://${podIP}:9080/ratings/[1-5] && sleep infinity`);
+  const manifest = stringify({ ...early, metadata: { ...early.metadata, namespace: space.name } });
+  try {
+    {
+      using _ = cutOff();
+      writeFileSync(file, manifest);
+      await ask(3);
+      await until('the requests', async () => (await space.accessLog('web'))['GET 200 /ratings/5'] === 1);
+      for (const role of ['client', 'server'] as const)
+        await until(role, async () => exchanges(await scrape(), role, space)['load -> web'] === 5);
+      const page = await scrape();
+      for (const role of ['client', 'server'] as const)
+        expect(exchanges(page, role, space)).toEqual({ 'load -> web': 5 });
+      expect(page.sum('meshtap_identity_held')).toBeGreaterThan(0);
+    }
+    await until('a name', async () => 'early -> web' in exchanges(await scrape(), 'server', space));
+    const page = await scrape();
+    for (const role of ['client', 'server'] as const)
+      expect(exchanges(page, role, space)).toEqual({ 'load -> web': 5, 'early -> web': 5 });
+  } finally {
+    rmSync(file, { force: true });
+  }
+});
+
+/** Whoever is on the node does not reach the API server, until this is disposed. Others do. */
+function cutOff(): Disposable {
+  const rule = (verb: string) =>
+    onNode(`iptables ${verb} OUTPUT -p tcp --dport 6443 -j REJECT --reject-with tcp-reset`);
+  rule('-I');
+  return { [Symbol.dispose]: () => void rule('-D') };
+}
+
 test('a rolling update changes no name', { timeout }, async () => {
   await using space = await Namespace.make('rolling');
   await space.manifest('bookinfo.yaml');
   await space.manifest('load.yaml');
   const ask = async (count: number) => {
-    const url = 'http://details:9080/details/[1-' + count + ']';
-    const codes = await space.exec(
-      'deploy/load',
-      'curl',
-      '-s',
-      '-o',
-      '/dev/null',
-      '-w',
-      '%{http_code}\\n',
-      url,
-    );
+    const curl = ['curl', '-s', '-o', '/dev/null', '-w', '%{http_code}\\n'];
+    const codes = await space.exec('deploy/load', ...curl, `http://details:9080/details/[1-${count}]`);
     return tally(codes.split('\n').filter(Boolean))['200'] ?? 0;
   };
   const before = await ask(20);
@@ -200,6 +239,31 @@ interface Service {
   readonly metadata: { readonly name: string };
   readonly spec: { readonly ports: readonly { readonly nodePort?: number }[] };
 }
+
+test('a headless service gives its pods their name, one of a name outside nobody', { timeout }, async () => {
+  await using space = await Namespace.make('no-address');
+  await space.create(
+    server('db-0', { labels: { app: 'db' } }),
+    service('database', 'db', { clusterIP: 'None' }),
+    server('web'),
+  );
+  for (const name of ['db-0', 'web']) await running(space, name);
+  const address = async (app: string) => (await space.pod(app)).status.podIP!;
+  const [db, web] = [await address('db'), await address('web')];
+  await space.create(
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'outside' },
+      spec: { type: 'ExternalName', externalName: web },
+    },
+    script('caller', `curl -sf http://${db}:9080/ratings/[1-3] && curl -sf http://${web}:9080/ratings/[1-2]`),
+  );
+  await ended(space, 'caller');
+  const page = await scrape();
+  for (const role of ['client', 'server'] as const)
+    expect(exchanges(page, role, space)).toEqual({ 'caller -> database': 3, 'caller -> web': 2 });
+});
 
 test('a service that is dialled has its name, whoever answers', { timeout }, async () => {
   await using space = await Namespace.make('dialled');

@@ -9,15 +9,14 @@
  * @module
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Api } from './node/api.js';
-import type { Facts } from './node/cluster.js';
 import { binary } from './node/components.js';
 import { compact, restartApiServer } from './node/faults.js';
+import { facts, onNode } from './support.js';
 
-const facts: Facts = JSON.parse(readFileSync(process.env.MESHTAP_K8S!, 'utf8'));
 const [, , directory = 'test/fixtures/kubernetes'] = process.argv;
 mkdirSync(directory, { recursive: true });
 const api = new Api(facts);
@@ -47,11 +46,6 @@ const parse = (text: string) =>
 
 function kubectl(...args: string[]): string {
   return execFileSync(binary('kubectl'), [`--kubeconfig=${facts.kubeconfig}`, ...args], { encoding: 'utf8' });
-}
-
-function onNode(command: string): string {
-  const namespaces = ['--target', String(facts.pid), '--mount', '--pid', '--net', '--uts'];
-  return execFileSync('nsenter', [...namespaces, 'sh', '-c', command], { encoding: 'utf8' });
 }
 
 const manifest = join(import.meta.dirname, 'manifests/bookinfo.yaml');

@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseAllDocuments, stringify } from 'yaml';
+import { stringify } from 'yaml';
 import { Page } from '../support/exposition.js';
 import type { Facts } from './node/cluster.js';
 import { binary } from './node/components.js';
@@ -29,6 +29,12 @@ export async function kubectl(args: readonly string[], input = ''): Promise<stri
   const [out, error, code] = await Promise.all([text(child.stdout), text(child.stderr), exit]);
   if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${code} ${error}${out}`);
   return out;
+}
+
+/** Runs a script of sh(1) where the node's processes, mounts and network are. @returns its standard output */
+export function onNode(script: string): string {
+  const there = ['--target', String(facts.pid), '--mount', '--pid', '--net', '--uts'];
+  return execFileSync('nsenter', [...there, 'sh', '-c', script], { encoding: 'utf8' });
 }
 
 /** What a list of kubectl's has, such as `list('pods', '-n', 'x')`. */
@@ -115,15 +121,12 @@ export function tally(lines: readonly string[]): Record<string, number> {
   return counts;
 }
 
-/** Installs the agent as deploy/kubernetes.yaml says, but for the cgroup, and waits until it is ready. */
+/** deploy/kubernetes.yaml, with the directory of this node's pods. */
+export const AGENT = here('../../deploy/kubernetes.yaml').replace(/^( *cgroup: ).*$/m, `$1${facts.cgroup}`);
+
+/** Installs the agent, or what is missing of it, and waits until it is ready. */
 export async function installAgent(): Promise<void> {
-  const documents = parseAllDocuments(here('../../deploy/kubernetes.yaml'));
-  for (const document of documents) {
-    if (document.get('kind') !== 'ConfigMap') continue;
-    const config = String(document.getIn(['data', 'meshtap.yaml']));
-    document.setIn(['data', 'meshtap.yaml'], config.replace(/^cgroup: .*$/m, `cgroup: ${facts.cgroup}`));
-  }
-  await kubectl(['apply', '-f', '-'], documents.map(String).join(''));
+  await kubectl(['apply', '-f', '-'], AGENT);
   await kubectl(['-n', 'meshtap', 'rollout', 'status', 'daemonset/meshtap', '--timeout=180s']);
 }
 

@@ -15,6 +15,8 @@ export interface Facts extends Access {
   readonly pid: number;
   /** Where what lies below /var/lib and /var/log on the node lies here, in `lib` and `log`. */
   readonly state: string;
+  /** Where the kubelet finds pods that nobody else tells it of. */
+  readonly manifests: string;
   /** The directory of the node's pods, of cgroup version 2; and the same from the root of any hierarchy. */
   readonly cgroup: string;
   readonly cgroupPath: string;
@@ -54,6 +56,7 @@ export class Cluster implements AsyncDisposable {
       outside,
       pid,
       state,
+      manifests: components.manifests(this.node),
       cgroup: `${cgroups.v2}/kubepods`,
       cgroupPath,
     };

@@ -130,8 +130,12 @@ export function containerd({ state }: Node): string[] {
   return ['containerd', '--config', config];
 }
 
-export function kubelet({ state, address, cgroups }: Node): string[] {
+export const manifests = ({ state }: Node) => join(state, 'manifests');
+
+export function kubelet(node: Node): string[] {
+  const { state, address, cgroups } = node;
   const config = join(state, 'kubelet.json');
+  mkdirSync(manifests(node), { recursive: true });
   writeJson(config, {
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
     kind: 'KubeletConfiguration',
@@ -150,6 +154,8 @@ export function kubelet({ state, address, cgroups }: Node): string[] {
     maxOpenFiles: 20_000,
     oomScoreAdj: 0,
     resolvConf: '',
+    staticPodPath: manifests(node),
+    syncFrequency: '5s', // how soon it tells again what it could not tell the API server
     volumePluginDir: join(state, 'volume-plugins'),
   });
   return [
