@@ -37,25 +37,22 @@ test("the article's manifest and queries run verbatim, and tell what the servers
   const ab = (count: number, id: string) =>
     bookinfo.exec(
       'deploy/load',
-      'ab',
-      '-q',
-      '-n',
-      `${count}`,
-      '-c',
-      '4',
+      ...['ab', '-q', '-n', `${count}`, '-c', `${Math.min(count, 4)}`],
       `http://productpage:9080/productpage/${id}`,
     );
-  // A rate needs a value to rise from, the same for all: each series is there before the first scrape.
-  for (const id of ['1', 'broken', 'slow', 'missing']) await ab(4, id);
+  // Rates need a value to rise from, and one in proportion: what it would take to rise from zero is added to the first
+  // interval. So each series is there before the first scrape.
+  const load = { '1': 300, broken: 30, slow: 20, missing: 10 };
+  for (const [id, count] of Object.entries(load)) await ab(count / 10, id);
   const http = { verdict: 'FORWARDED', l7_protocol: 'http', destination_namespace: bookinfo.name };
-  await until('all are named', async () => (await scrape()).sum('hubble_flows_processed_total', http) === 64);
+  await until(
+    'all are named',
+    async () => (await scrape()).sum('hubble_flows_processed_total', http) === 144,
+  );
   await using prometheus = await startPrometheus([{ job: 'meshtap', address: METRICS }]);
   const total = `sum(hubble_flows_processed_total{verdict="FORWARDED", l7_protocol="http", destination_namespace="${bookinfo.name}"})`;
-  await until('a first scrape', async () => (await prometheus.query(total))[0]?.value === 64);
-  await ab(300, '1');
-  await ab(30, 'broken');
-  await ab(20, 'slow');
-  await ab(10, 'missing');
+  await until('a first scrape', async () => (await prometheus.query(total))[0]?.value === 144);
+  for (const [id, count] of Object.entries(load)) await ab(count, id);
 
   // The servers' own logs are the truth.
   const log = async (app: string, pattern: RegExp) =>
@@ -72,12 +69,12 @@ test("the article's manifest and queries run verbatim, and tell what the servers
     'productpage -> reviews': await log('reviews', /^GET 5/),
     'reviews -> ratings': await log('ratings', /^GET 5/),
   };
-  expect(Object.values(logged)).toEqual([376, 376, 376, 376]);
-  expect(Object.values(failed)).toEqual([34, 34]);
+  expect(Object.values(logged)).toEqual([396, 396, 396, 396]);
+  expect(Object.values(failed)).toEqual([33, 33]);
 
   // Every one of them, under the right names.
   const totals = `sum(hubble_flows_processed_total{verdict="FORWARDED", l7_protocol="http"}) by (source_service, destination_service)`;
-  await until('the last scrape', async () => (await prometheus.query(total))[0]?.value === 4 * 376);
+  await until('the last scrape', async () => (await prometheus.query(total))[0]?.value === 4 * 396);
   expect(pick(byPair(await prometheus.query(totals)), PAIRS)).toEqual(logged);
 
   const [requests, failures, latency] = await Promise.all(
@@ -103,7 +100,7 @@ test("the article's manifest and queries run verbatim, and tell what the servers
         destination_namespace: bookinfo.name,
         destination_workload: 'details-v1',
       }),
-    ).toBe(376);
+    ).toBe(396);
   }
 });
 

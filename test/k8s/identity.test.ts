@@ -227,18 +227,39 @@ test('from outside: the world where its address is seen, the node where that hid
   const ask = async (name: string, count: number) => {
     const services = await list<Service>('services', '-n', space.name);
     const port = services.find(({ metadata }) => metadata.name === name)?.spec.ports[0]?.nodePort;
+    const url = `http://${facts.node}:${port}/ratings/${name}`;
+    // Before kube-proxy has its rules it listens at the port itself, and never answers.
     for (let index = 0; index < count; index++)
-      await until(name, async () => (await fetch(`http://${facts.node}:${port}/ratings/1`)).ok);
+      await until(name, async () => (await fetch(url, { signal: AbortSignal.timeout(5000) })).ok);
   };
   await ask('hidden', 3);
   await ask('seen', 2);
-  expect(exchanges(await scrape(), 'server', space)).toEqual({ 'node -> web': 3, 'world -> web': 2 });
+  const log = await space.accessLog('web');
+  const expected = {
+    'node -> web': log['GET 200 /ratings/hidden'],
+    'world -> web': log['GET 200 /ratings/seen'],
+  };
+  expect(Object.values(expected)).toEqual([expect.any(Number), expect.any(Number)]);
+  expect(exchanges(await scrape(), 'server', space)).toEqual(expected);
 });
 
 interface Service {
   readonly metadata: { readonly name: string };
   readonly spec: { readonly ports: readonly { readonly nodePort?: number }[] };
 }
+
+test('a pod that calls itself through its service is itself, though its address is hidden from it', {
+  timeout,
+}, async () => {
+  await using space = await Namespace.make('itself');
+  await space.create(server('web'), service('web', 'web'));
+  await running(space, 'web');
+  await until('an answer', () => space.exec('web', 'curl', '-sf', 'http://web:9080/ratings/1'));
+  await space.exec('web', 'curl', '-sf', 'http://web:9080/ratings/[2-4]');
+  const page = await scrape();
+  for (const role of ['client', 'server'] as const)
+    expect(exchanges(page, role, space)).toEqual({ 'web -> web': 4 });
+});
 
 test('a headless service gives its pods their name, one of a name outside nobody', { timeout }, async () => {
   await using space = await Namespace.make('no-address');

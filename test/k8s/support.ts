@@ -51,7 +51,7 @@ export interface Pod {
   readonly status: { readonly podIP?: string; readonly phase: string };
 }
 
-/** A namespace of the test's own, with a name that no other ever had; gone when the test is over, with all in it. */
+/** A namespace of the test's own, with a name that no other ever had; it goes, with all in it, when the test is over. */
 export class Namespace {
   readonly name: string;
 
@@ -69,7 +69,7 @@ export class Namespace {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await kubectl(['delete', 'namespace', this.name, '--timeout=120s']);
+    await kubectl(['delete', 'namespace', this.name, '--wait=false']);
   }
 
   kubectl(...args: readonly string[]): Promise<string> {
