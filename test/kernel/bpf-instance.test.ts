@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { DEFAULT_LIMITS } from '../../src/bpf/counting.js';
 import { enums } from '../../src/bpf/generated/counts.js';
 import {
@@ -13,7 +13,7 @@ import {
 } from '../../src/bpf/instance.js';
 import { finalTotals, ledgerTotals } from '../../src/bpf/ledger.js';
 import { MeshtapError } from '../../src/errors.js';
-import { acquireCommand, acquireElsewhere, exited, kill } from '../support/acquire.js';
+import { acquireCommand, acquireElsewhere, detachAfterwards, exited, kill } from '../support/acquire.js';
 import { cgroupRoot, makeCgroup } from '../support/cgroup.js';
 import { startSender } from '../support/datagrams.js';
 import { compileFixture } from '../support/fixtures.js';
@@ -35,9 +35,7 @@ function setUp(overrides: Partial<InstanceOptions> = {}) {
     stripes: 2,
     ...overrides,
   };
-  onTestFinished(() => {
-    detach({ instance: name });
-  });
+  detachAfterwards(name);
   return { name, cgroup, options };
 }
 
@@ -103,12 +101,11 @@ describe('a pinned instance', () => {
     expect(JSON.parse(await agent.said)).toMatchObject({ resumed: false });
     const load = sender.send(100_000);
     await kill(agent);
-    const next = await acquire(options);
+    using next = await acquire(options);
     await load;
     await sender.send(1);
     expect(next.resumed).toBe(true);
     expect(counted(next).first).toBe(100_001);
-    next.close();
   });
 
   test('is upgraded to another object without a packet unseen or seen twice', async () => {
@@ -250,9 +247,7 @@ describe('a pinned instance', () => {
     });
 
     const other = `${name}.other`;
-    onTestFinished(() => {
-      detach({ instance: other });
-    });
+    detachAfterwards(other);
     using second = await acquire({ ...options, instance: other });
     expect((await errorOf(() => acquire({ ...options, instance: other }))).code).toBe('INSTANCE_BUSY');
     expect(listInstances().map((one) => one.name)).toContain(other);

@@ -2,16 +2,16 @@ import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DEFAULT_LIMITS, FIRST_INDEX } from '../../src/bpf/counting.js';
-import { acquire, detach, type Instance, type InstanceOptions } from '../../src/bpf/instance.js';
+import { acquire, type Instance, type InstanceOptions } from '../../src/bpf/instance.js';
 import type { BpfMap } from '../../src/bpf/map.js';
 import { shippedObject } from '../../src/bpf/object.js';
 import type { Counts, HttpCounts, Role } from '../../src/receivers/counts.js';
 import { type EbpfOptions, ebpf, ebpfFootprint } from '../../src/receivers/ebpf.js';
 import { Sweeper } from '../../src/receivers/ebpf-sweep.js';
 import { testReceiver } from '../contract/receiver.js';
-import { acquireElsewhere, kill } from '../support/acquire.js';
+import { acquireElsewhere, detachAfterwards, kill } from '../support/acquire.js';
 import { temporaryDirectory } from '../support/bpf.js';
 import { cgroupRoot, makeCgroup } from '../support/cgroup.js';
 import { startExchange } from '../support/exchange.js';
@@ -67,9 +67,7 @@ describe('ebpf', () => {
   test('goes on with its counts when the agent is another process', async () => {
     const cgroup = makeCgroup(unique());
     const instance = unique();
-    onTestFinished(() => {
-      detach({ instance });
-    });
+    detachAfterwards(instance);
     await using peer = await startExchange(cgroup.path);
     const first = await start({ cgroup: cgroup.path, instance });
     await peer.request('GET', 200, 10);
@@ -166,9 +164,7 @@ describe('a pinned instance', () => {
   function setUp() {
     const cgroup = makeCgroup(unique());
     const instance = unique();
-    onTestFinished(() => {
-      detach({ instance });
-    });
+    detachAfterwards(instance);
     const object = shippedObject('meshtap');
     return { object, cgroup: cgroup.path, instance, boundaries, limits: DEFAULT_LIMITS, stripes: 2 };
   }

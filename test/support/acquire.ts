@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { onTestFinished } from 'vitest';
-import type { InstanceOptions } from '../../src/bpf/instance.js';
+import { detach, type InstanceOptions } from '../../src/bpf/instance.js';
 
 /** The script that acquires an instance, and its arguments. */
 export function acquireCommand(options: InstanceOptions, deathAt = ''): string[] {
@@ -35,3 +36,15 @@ export const exited = (child: ChildProcess): Promise<void> =>
   child.exitCode === null && child.signalCode === null
     ? new Promise((resolve) => child.once('exit', () => resolve()))
     : Promise.resolve();
+
+/** Detaches a pinned instance when the test is over. A test that failed may hold it still, and leaves nothing all the same. */
+export function detachAfterwards(instance: string): void {
+  onTestFinished(() => {
+    try {
+      detach({ instance });
+    } catch (error) {
+      rmSync(join('/sys/fs/bpf/meshtap', instance), { recursive: true, force: true });
+      throw error;
+    }
+  });
+}
