@@ -24,6 +24,7 @@ const here = (path: string) => readFileSync(join(import.meta.dirname, path), 'ut
 /** Runs kubectl to its end, with something on standard input if given. Rejects with what it wrote if it fails. */
 export async function kubectl(args: readonly string[], input = ''): Promise<string> {
   const child = spawn(binary('kubectl'), [`--kubeconfig=${facts.kubeconfig}`, ...args]);
+  child.stdin.on('error', () => {}); // it ended without reading: its status and what it wrote say why
   child.stdin.end(input);
   const exit = new Promise<number | null>((resolve) => child.once('close', resolve));
   const [out, error, code] = await Promise.all([text(child.stdout), text(child.stderr), exit]);
