@@ -6,7 +6,7 @@
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { saveAgent, saveBookinfo } from './images/images.js';
@@ -28,7 +28,8 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(name, () => ended.abort(new Error(name)));
 
 execFileSync(join(import.meta.dirname, 'build.sh'), { stdio: 'inherit' });
-const work = mkdtempSync(join(tmpdir(), 'meshtap-k8s-images-'));
+const work = join(tmpdir(), `meshtap-k8s-images-${process.pid}`); // see removeStale() in node/node.ts
+mkdirSync(work, { recursive: true });
 try {
   const archives = [join(work, 'bookinfo.tar'), join(work, 'agent.tar')] as const;
   console.error('k8s: making images');

@@ -117,7 +117,7 @@ export class Node implements AsyncDisposable {
 function removeStale(): void {
   CgroupTrees.removeStale();
   for (const name of readdirSync(tmpdir())) {
-    const [, pid] = /^meshtap-k8s-(\d+)$/.exec(name) ?? [];
+    const [, pid] = /^meshtap-k8s-(?:images-)?(\d+)$/.exec(name) ?? [];
     if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmSync(join(tmpdir(), name), { recursive: true });
   }
 }
