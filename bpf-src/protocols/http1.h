@@ -345,7 +345,7 @@ static __always_inline __u64 since(__u64 request, __u64 now)
 {
 	__s64 ns = (__s64)((now << 8) - (request & ~0xffull)) >> 8;
 
-	return ns > 0 ? ns : 1; /* an answer may begin ahead of its request */
+	return ns > 0 ? ns : 0; /* an answer may begin ahead of its request */
 }
 
 /* The request that this answer belongs to, or 0. */
@@ -373,7 +373,8 @@ static __noinline int end_response(struct connection *c, struct stream *s, __u8 
 	request = front(c);
 	if (request) {
 		note(c->role, RESPONSES_MATCHED, 1);
-		measure(c, TAG(s->status, METHOD_BITS(request), request & 1, failure), since(request, s->now), since(request, s->began));
+		measure(c, TAG(s->status, METHOD_BITS(request), request & 1, failure), since(request, s->now),
+			since(request, s->began) ?: 1);
 		c->answered++;
 	} else if (c->untracked != c->untracked_answered) {
 		note(c->role, REQUESTS_PIPELINE_FULL, 1);

@@ -130,7 +130,7 @@ static __u32 pick_length(void)
 
 static void step_of_network(void)
 {
-	static const __u64 PAUSES[] = { 256, 25600, 256000, 2560000, 256000000 };
+	static const __u64 PAUSES[] = { 1, 25601, 256001, 2560001, 256000001 };
 	__u32 choice = take_back(run.input);
 	struct end *end = choice & 128 ? &network.server : &network.client;
 
