@@ -80,6 +80,25 @@ static __always_inline void notice_end(struct __sk_buff *skb, struct connection 
 		finish(skb);
 }
 
+/*
+ * What others left meanwhile is the caller's. They may go on leaving for as long as it looks, and a gate that nobody
+ * opens any more would be worse than to look too seldom.
+ */
+static __always_inline void open_gate(struct __sk_buff *skb, struct connection *c, __u32 received)
+{
+	for (int i = 1; i <= LOOKS; i++) {
+		if (c->ending)
+			finish(skb);
+		if (!leave_or_look(c, i == LOOKS))
+			break;
+		catch_up(skb, received);
+	}
+	if (c->ending && !c->ended && enter(c)) {
+		finish(skb);
+		leave_or_look(c, 1);
+	}
+}
+
 SEC("cgroup_skb/ingress")
 int ingress(struct __sk_buff *skb)
 {
@@ -137,13 +156,7 @@ int ingress(struct __sk_buff *skb)
 		if (c->early || is_behind(c, position(&c->stream[IN], received)))
 			catch_up(skb, received);
 	}
-	for (int i = 0; i < 4; i++) {
-		if (c->ending)
-			finish(skb);
-		if (!leave_or_look(c))
-			break;
-		catch_up(skb, received);
-	}
+	open_gate(skb, c, received);
 	notice_end(skb, c, reset);
 	return PASS;
 }
@@ -176,11 +189,8 @@ int egress(struct __sk_buff *skb)
 	/* the acknowledgement that this packet carries tells what has arrived in order */
 	received = received_of(c, tcp->rcv_nxt);
 	if (is_behind(c, position(&c->stream[IN], received)) && enter(c)) {
-		for (int i = 0; i < 4; i++) {
-			catch_up(skb, received);
-			if (!leave_or_look(c))
-				break;
-		}
+		catch_up(skb, received);
+		open_gate(skb, c, received);
 	}
 	if (seg.length || seg.fin)
 		send_out(skb, c, &seg);
@@ -278,7 +288,7 @@ static __always_inline void closed(struct bpf_sock_ops *ctx)
 		return;
 	if (end_connection(c))
 		FAIL_OUTSTANDING(fail_in_sock_ops, ctx);
-	leave_or_look(c);
+	leave_or_look(c, 1);
 }
 
 SEC("sockops")
