@@ -95,6 +95,25 @@ struct {
 	__type(value, struct control);
 } control SEC(".maps");
 
+/* An index or an id for a new key, or that of whoever was faster; what `overflow` says if none is left. */
+#define TAKE_INDEX(map, free, key, overflow)                                                                      \
+	({                                                                                                        \
+		__typeof__(overflow) *found = bpf_map_lookup_elem(&map, key), fresh = 0, index = overflow;        \
+		if (found) {                                                                                      \
+			index = *found;                                                                           \
+		} else if (!bpf_map_pop_elem(&free, &fresh)) {                                                    \
+			if (!bpf_map_update_elem(&map, key, &fresh, BPF_NOEXIST)) {                               \
+				index = fresh;                                                                    \
+			} else {                                                                                  \
+				bpf_map_push_elem(&free, &fresh, 0);                                              \
+				found = bpf_map_lookup_elem(&map, key);                                           \
+				if (found)                                                                        \
+					index = *found;                                                           \
+			}                                                                                         \
+		}                                                                                                 \
+		index;                                                                                            \
+	})
+
 static __always_inline __u32 stripe_of(__u32 index)
 {
 	return index * (stripes_mask + 1) + (bpf_get_smp_processor_id() & stripes_mask);

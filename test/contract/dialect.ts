@@ -270,7 +270,7 @@ class Watch {
   }
 
   #settle() {
-    const limits = { requests: 12, connections: 5 };
+    const limits = { requests: 12, connections: 5, lookups: 5 };
     return this.#agent.settle([resolve(this.#world.sweep(), this.#world.identify)], limits);
   }
 

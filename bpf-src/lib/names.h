@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What addresses are called: the DNS names for which a service was told them. A name holds for whoever asked for it and
+ * for nobody else, who may mean another one by the same address. Only addresses that are one peer otherwise, the
+ * world, get names.
+ */
+#ifndef MESHTAP_NAMES_H
+#define MESHTAP_NAMES_H
+
+#include "lib/maps.h"
+
+#define NANOSECONDS 1000000000ull
+
+/* The names, and the ids that stand for them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct dns_name);
+	__type(value, __u64);
+} dns_names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 1024);
+	__type(value, __u64);
+} free_names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct named_key);
+	__type(value, struct named);
+} named SEC(".maps");
+
+/* The answer under way. Only incoming ones give names, and no two of them are under way on one CPU. */
+struct naming {
+	__u64 cgroup, id, now;
+	__u32 at, length; /* of the name that was asked for, in the packet */
+	struct dns_name name;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct naming);
+} naming SEC(".maps");
+
+static __always_inline struct naming *naming_here(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&naming, &zero);
+}
+
+/* A in upper case has the bit 0x20 less. Lengths of labels are below all letters. */
+static __always_inline __u64 lower(__u64 w)
+{
+	__u64 high = 0x8080808080808080ull, low7 = w & ~high;
+	__u64 from_a = low7 + 0x3f3f3f3f3f3f3f3full, beyond_z = low7 + 0x2525252525252525ull;
+
+	return w | ((from_a & ~beyond_z & ~w & high) >> 2);
+}
+
+/* Addresses of this answer are called so: a name in this place of the packet, if `length` is not 0. */
+static __always_inline void begin_naming(__u64 cgroup, __u32 at, __u32 length)
+{
+	struct naming *n = naming_here();
+
+	if (!n)
+		return;
+	n->cgroup = cgroup;
+	n->id = 0;
+	n->now = bpf_ktime_get_ns();
+	n->at = at;
+	n->length = length;
+}
+
+/* Finds the id of the name under way. Not before there is an address to it: other names take no room. */
+__attribute__((noinline)) int find_name(struct __sk_buff *skb)
+{
+	struct naming *n = naming_here();
+	__u64 *word, less;
+
+	if (!n || !n->length)
+		return 0;
+	if (n->id)
+		return 1;
+	less = n->length - 1;
+	word = (__u64 *)n->name.byte;
+	for (int i = 0; i < 32; i++)
+		word[i] = 0;
+	asm volatile("%0 &= 255" : "+r"(less));
+	if (bpf_skb_load_bytes(skb, n->at, n->name.byte, less + 1))
+		return 0;
+	for (int i = 0; i < 32; i++)
+		word[i] = lower(word[i]);
+	n->id = TAKE_INDEX(dns_names, free_names, &n->name, 0ull);
+	if (!n->id) {
+		note(ROLE_CLIENT, NAMES_OVERFLOWED, 1);
+		n->length = 0;
+	}
+	return n->id != 0;
+}
+
+/* The service was told one more name for an address, or one of those again. */
+static __always_inline void tell(const struct naming *n, const struct named_key *key, __u64 until)
+{
+	struct named next = {}, *last = bpf_map_lookup_elem(&named, key);
+
+	next.name = n->id;
+	next.until = until;
+	if (last && last->other != n->id) {
+		next.other = last->other;
+		next.other_until = last->other_until;
+	}
+	if (last && last->name != n->id && n->now < last->until) {
+		next.other = next.other && n->now < next.other_until ? NAME_MANY : last->name;
+		if (next.other_until < last->until)
+			next.other_until = last->until;
+	}
+	bpf_map_update_elem(&named, key, &next, BPF_ANY);
+}
+
+/* The address in this place of the packet has the name under way. */
+__attribute__((noinline)) int remember(struct __sk_buff *skb, __u32 at, __u32 ipv6, __u32 ttl)
+{
+	struct naming *n = naming_here();
+	struct prefix_key address = { .bits = 128 };
+	struct named_key key = {};
+	__u32 *verdict;
+
+	if (!n)
+		return 0;
+	if (!ipv6)
+		key.address[10] = key.address[11] = 0xff;
+	if (ipv6 ? bpf_skb_load_bytes(skb, at, key.address, 16) : bpf_skb_load_bytes(skb, at, key.address + 12, 4))
+		return 0;
+	__builtin_memcpy(address.address, key.address, 16);
+	verdict = bpf_map_lookup_elem(&prefixes, &address);
+	if (!verdict || *verdict != PREFIX_WORLD || !find_name(skb))
+		return 0;
+	if (ttl < NAME_LIVES)
+		ttl = NAME_LIVES;
+	if (ttl > NAME_LIVES_AT_MOST)
+		ttl = NAME_LIVES_AT_MOST;
+	key.cgroup = n->cgroup;
+	tell(n, &key, n->now + ttl * NANOSECONDS);
+	return 1;
+}
+
+/* The name for which this service was told the address last, and another one if that lives as well. */
+static __always_inline int recall(__u64 cgroup, const __u8 *address, __u64 *name)
+{
+	struct named_key key = { .cgroup = cgroup };
+	__u64 now = bpf_ktime_get_ns();
+	struct named *found;
+
+	if (!address || !name)
+		return 0;
+	__builtin_memcpy(key.address, address, 16);
+	found = bpf_map_lookup_elem(&named, &key);
+	if (!found || now > found->until + NAME_GRACE * NANOSECONDS)
+		return 0;
+	name[1] = now < found->other_until ? found->other : 0;
+	name[0] = found->name;
+	return 1;
+}
+
+#endif
