@@ -7,7 +7,7 @@
 #ifndef MESHTAP_NAMES_H
 #define MESHTAP_NAMES_H
 
-#include "lib/maps.h"
+#include "lib/packet.h"
 
 #define NANOSECONDS 1000000000ull
 
@@ -35,6 +35,7 @@ struct {
 /* The answer under way. Only incoming ones give names, and no two of them are under way on one CPU. */
 struct naming {
 	__u64 cgroup, id, now;
+	__u64 domain; /* hash of all labels but the first */
 	__u32 at, length; /* of the name that was asked for, in the packet */
 	struct dns_name name;
 };
@@ -62,6 +63,30 @@ static __always_inline __u64 lower(__u64 w)
 	return w | ((from_a & ~beyond_z & ~w & high) >> 2);
 }
 
+/* Of a name, in lower case: whoever answers may have changed that (RFC 4343). */
+__attribute__((noinline)) __u64 hash_name(struct __sk_buff *skb, __u32 at, __u32 length)
+{
+	__u64 hash = length;
+
+	for (int i = 0; i < 32; i++) {
+		__u64 word = 0, less = length - 1;
+
+		if (length >= 8) {
+			if (bpf_skb_load_bytes(skb, at, &word, 8))
+				break;
+			at += 8;
+			length -= 8;
+		} else {
+			asm volatile("%0 &= 7" : "+r"(less));
+			if (!length || bpf_skb_load_bytes(skb, at, &word, less + 1))
+				break;
+			length = 0;
+		}
+		hash = mix(hash, lower(word));
+	}
+	return hash;
+}
+
 /* Addresses of this answer are called so: a name in this place of the packet, if `length` is not 0. */
 static __always_inline void begin_naming(__u64 cgroup, __u32 at, __u32 length)
 {
@@ -81,6 +106,7 @@ __attribute__((noinline)) int find_name(struct __sk_buff *skb)
 {
 	struct naming *n = naming_here();
 	__u64 *word, less;
+	__u32 first;
 
 	if (!n || !n->length)
 		return 0;
@@ -93,6 +119,8 @@ __attribute__((noinline)) int find_name(struct __sk_buff *skb)
 	asm volatile("%0 &= 255" : "+r"(less));
 	if (bpf_skb_load_bytes(skb, n->at, n->name.byte, less + 1))
 		return 0;
+	first = 1 + n->name.byte[0];
+	n->domain = hash_name(skb, n->at + first, n->length - first);
 	for (int i = 0; i < 32; i++)
 		word[i] = lower(word[i]);
 	n->id = TAKE_INDEX(dns_names, free_names, &n->name, 0ull);
@@ -103,22 +131,27 @@ __attribute__((noinline)) int find_name(struct __sk_buff *skb)
 	return n->id != 0;
 }
 
-/* The service was told one more name for an address, or one of those again. */
+/* The service was told one more name for an address, or one of those again. A name without an id is unknown for good. */
 static __always_inline void tell(const struct naming *n, const struct named_key *key, __u64 until)
 {
 	struct named next = {}, *last = bpf_map_lookup_elem(&named, key);
 
+	if (!n->id && !last)
+		return;
 	next.name = n->id;
 	next.until = until;
-	if (last && last->other != n->id) {
+	next.domain = n->domain;
+	if (last && last->other != n->id && n->now < last->other_until) {
 		next.other = last->other;
 		next.other_until = last->other_until;
 	}
 	if (last && last->name != n->id && n->now < last->until) {
-		next.other = next.other && n->now < next.other_until ? NAME_MANY : last->name;
+		next.other = next.other || !last->name ? NAME_MANY : last->name;
 		if (next.other_until < last->until)
 			next.other_until = last->until;
 	}
+	if (next.other && last && last->domain != next.domain)
+		next.domain = 0;
 	bpf_map_update_elem(&named, key, &next, BPF_ANY);
 }
 
@@ -138,8 +171,9 @@ __attribute__((noinline)) int remember(struct __sk_buff *skb, __u32 at, __u32 ip
 		return 0;
 	__builtin_memcpy(address.address, key.address, 16);
 	verdict = bpf_map_lookup_elem(&prefixes, &address);
-	if (!verdict || *verdict != PREFIX_WORLD || !find_name(skb))
+	if (!verdict || *verdict != PREFIX_WORLD)
 		return 0;
+	find_name(skb);
 	if (ttl < NAME_LIVES)
 		ttl = NAME_LIVES;
 	if (ttl > NAME_LIVES_AT_MOST)
@@ -163,6 +197,8 @@ static __always_inline int recall(__u64 cgroup, const __u8 *address, __u64 *name
 	if (!found || now > found->until + NAME_GRACE * NANOSECONDS)
 		return 0;
 	name[1] = now < found->other_until ? found->other : 0;
+	if (name[1] == NAME_MANY && found->domain)
+		name[1] = NAME_SIBLINGS;
 	name[0] = found->name;
 	return 1;
 }

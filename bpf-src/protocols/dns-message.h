@@ -49,30 +49,6 @@ __attribute__((noinline)) int skip_name(struct __sk_buff *skb, __u32 at)
 	return 0;
 }
 
-/* Of a name, in lower case: whoever answers may have changed that (RFC 4343). */
-__attribute__((noinline)) __u64 hash_name(struct __sk_buff *skb, __u32 at, __u32 length)
-{
-	__u64 hash = length;
-
-	for (int i = 0; i < 32; i++) {
-		__u64 word = 0, less = length - 1;
-
-		if (length >= 8) {
-			if (bpf_skb_load_bytes(skb, at, &word, 8))
-				break;
-			at += 8;
-			length -= 8;
-		} else {
-			asm volatile("%0 &= 7" : "+r"(less));
-			if (!length || bpf_skb_load_bytes(skb, at, &word, less + 1))
-				break;
-			length = 0;
-		}
-		hash = mix(hash, lower(word));
-	}
-	return hash;
-}
-
 /* Types that are told apart; all others are 0. */
 static __always_inline __u16 known_type(__u16 type)
 {

@@ -198,8 +198,10 @@ struct dns_name {
 	__u8 byte[256];
 };
 
-/* In place of the second name: there are more. */
+/* In place of the second name: there are more, ... */
 #define NAME_MANY (~0ull)
+/* ... all below the same domain as the first. */
+#define NAME_SIBLINGS (~1ull)
 
 struct named_key {
 	__u64 cgroup; /* of whoever asked */
@@ -210,6 +212,7 @@ struct named_key {
 struct named {
 	__u64 name, other;	  /* the one it was told last, and one before that, which still lives; 0 = none */
 	__u64 until, other_until; /* ns, CLOCK_MONOTONIC: end of their TTL */
+	__u64 domain;		  /* hash of the domain that all of them are below, 0 = there are several */
 };
 
 /*

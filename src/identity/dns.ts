@@ -21,8 +21,22 @@ const DOMAINS = 4096;
 
 /** A public address that goes by several names at once: which of them is meant, only the client knows. */
 export const AMBIGUOUS: Identity = {
-  ...{ service: 'ambiguous', namespace: '', workload: '', labels: {}, watched: false },
+  service: 'ambiguous',
+  namespace: '',
+  workload: '',
+  labels: {},
+  watched: false,
 };
+
+const called = (service: string): Identity => ({
+  ...{ service, namespace: '', workload: '', labels: {}, watched: false },
+});
+
+/** What a name is below; undefined for a top-level domain, whose names have nothing in common. */
+function domainOf(name: string): string | undefined {
+  const domain = name.slice(name.indexOf('.') + 1);
+  return domain.includes('.') && domain !== name ? domain : undefined;
+}
 
 /** Names public addresses by what services asked DNS for. */
 export function dns({ fold = [], siblings = SIBLINGS }: DnsOptions = {}): Resolver {
@@ -35,9 +49,8 @@ export function dns({ fold = [], siblings = SIBLINGS }: DnsOptions = {}): Resolv
   const shown = (name: string): string => {
     const pattern = patterns.find((suffix) => name.endsWith(suffix));
     if (pattern !== undefined) return `*${pattern}`;
-    const domain = name.slice(name.indexOf('.') + 1);
-    // What is below a top-level domain has nothing in common.
-    if (!domain.includes('.') || domain === name) return name;
+    const domain = domainOf(name);
+    if (domain === undefined) return name;
     const names = domains.get(domain) ?? new Set();
     domains.set(domain, names);
     if (names.size <= siblings && !names.has(name)) {
@@ -52,10 +65,13 @@ export function dns({ fold = [], siblings = SIBLINGS }: DnsOptions = {}): Resolv
     async start() {},
     resolve({ endpoint }) {
       if (endpoint.kind !== 'name') return undefined;
-      const names = new Set(endpoint.names.map(shown));
-      if (endpoint.more || names.size !== 1) return AMBIGUOUS;
-      const [service] = names;
-      return { service: service!, namespace: '', workload: '', labels: {}, watched: false };
+      const { names, more } = endpoint;
+      const [service, ...others] = new Set(names.map(shown));
+      if (others.length === 0 && (more === 'none' || (more === 'siblings' && service!.startsWith('*.'))))
+        return called(service!);
+      // Whichever is meant, it is below this.
+      const [domain, ...otherDomains] = new Set(names.map(domainOf));
+      return domain && otherDomains.length === 0 && more !== 'others' ? called(`*.${domain}`) : AMBIGUOUS;
     },
     revision: () => folded,
     status: () => `${domains.size} domains, ${folded} with more than ${siblings} names`,

@@ -23,8 +23,8 @@ export type Endpoint =
   | {
       readonly kind: 'name';
       readonly names: readonly string[];
-      /** Whether there were more than these. */
-      readonly more: boolean;
+      /** Whether there were more than these, and if so, all below the same domain as the first, or others too. */
+      readonly more: 'none' | 'siblings' | 'others';
     }
   /** A receiver that is told names, not addresses (hubble, replay). */
   | {

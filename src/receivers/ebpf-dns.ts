@@ -20,7 +20,10 @@ const { dns_key, dns_value, dns_pending, dns_pending_key, dns_name, named, histo
 const { DNS_ASKED } = enums.dns_outcome;
 const { DNS_PATIENCE, NAME_GRACE } = enums.dns_bound;
 /** In place of the second name: there are more (bpf-src/wire/counts.h). */
-const NAME_MANY = 0xffff_ffff_ffff_ffffn;
+const MORE: ReadonlyMap<bigint, Named['more']> = new Map([
+  [0xffff_ffff_ffff_ffffn, 'others'],
+  [0xffff_ffff_ffff_fffen, 'siblings'],
+]);
 const SECOND = 1_000_000_000n;
 
 /** What the kernel tells apart (`known_type` in bpf-src/protocols/dns-message.h), by number. */
@@ -162,8 +165,8 @@ export class DnsNames {
 
   /** An end by the ids that a pair has of it. */
   of(name: bigint, other: bigint): Named | undefined {
-    const more = other === NAME_MANY;
-    const ids = more || other === 0n ? [name] : [name, other];
+    const more = MORE.get(other) ?? 'none';
+    const ids = more !== 'none' || other === 0n ? [name] : [name, other];
     const names = ids.map((id) => this.#texts.get(id) || undefined);
     return names.every((text) => text !== undefined) ? { kind: 'name', names, more } : undefined;
   }
