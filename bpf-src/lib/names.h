@@ -32,12 +32,13 @@ struct {
 	__type(value, struct named);
 } named SEC(".maps");
 
-/* The answer under way. Only incoming ones give names, and no two of them are under way on one CPU. */
+/* The answer under way; not on the stack, of which there is too little. Only incoming ones give names, and no two of them are under way on one CPU. */
 struct naming {
-	__u64 cgroup, id, now;
+	__u64 id, now;
 	__u64 domain; /* hash of all labels but the first */
 	__u32 at, length; /* of the name that was asked for, in the packet */
 	struct dns_name name;
+	struct named_key told;
 };
 
 struct {
@@ -94,7 +95,7 @@ static __always_inline void begin_naming(__u64 cgroup, __u32 at, __u32 length)
 
 	if (!n)
 		return;
-	n->cgroup = cgroup;
+	n->told.cgroup = cgroup;
 	n->id = 0;
 	n->now = bpf_ktime_get_ns();
 	n->at = at;
@@ -132,9 +133,9 @@ __attribute__((noinline)) int find_name(struct __sk_buff *skb)
 }
 
 /* The service was told one more name for an address, or one of those again. A name without an id is unknown for good. */
-static __always_inline void tell(const struct naming *n, const struct named_key *key, __u64 until)
+static __always_inline void tell(const struct naming *n, __u64 until)
 {
-	struct named next = {}, *last = bpf_map_lookup_elem(&named, key);
+	struct named next = {}, *last = bpf_map_lookup_elem(&named, &n->told);
 
 	if (!n->id && !last)
 		return;
@@ -152,7 +153,7 @@ static __always_inline void tell(const struct naming *n, const struct named_key 
 	}
 	if (next.other && last && last->domain != next.domain)
 		next.domain = 0;
-	bpf_map_update_elem(&named, key, &next, BPF_ANY);
+	bpf_map_update_elem(&named, &n->told, &next, BPF_ANY);
 }
 
 /* The address in this place of the packet has the name under way. */
@@ -160,16 +161,16 @@ __attribute__((noinline)) int remember(struct __sk_buff *skb, __u32 at, __u32 ip
 {
 	struct naming *n = naming_here();
 	struct prefix_key address = { .bits = 128 };
-	struct named_key key = {};
 	__u32 *verdict;
 
 	if (!n)
 		return 0;
 	if (!ipv6)
-		key.address[10] = key.address[11] = 0xff;
-	if (ipv6 ? bpf_skb_load_bytes(skb, at, key.address, 16) : bpf_skb_load_bytes(skb, at, key.address + 12, 4))
+		address.address[10] = address.address[11] = 0xff;
+	if (ipv6 ? bpf_skb_load_bytes(skb, at, address.address, 16) :
+		   bpf_skb_load_bytes(skb, at, address.address + 12, 4))
 		return 0;
-	__builtin_memcpy(address.address, key.address, 16);
+	__builtin_memcpy(n->told.address, address.address, 16);
 	verdict = bpf_map_lookup_elem(&prefixes, &address);
 	if (!verdict || *verdict != PREFIX_WORLD)
 		return 0;
@@ -178,8 +179,7 @@ __attribute__((noinline)) int remember(struct __sk_buff *skb, __u32 at, __u32 ip
 		ttl = NAME_LIVES;
 	if (ttl > NAME_LIVES_AT_MOST)
 		ttl = NAME_LIVES_AT_MOST;
-	key.cgroup = n->cgroup;
-	tell(n, &key, n->now + ttl * NANOSECONDS);
+	tell(n, n->now + ttl * NANOSECONDS);
 	return 1;
 }
 

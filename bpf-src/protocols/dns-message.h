@@ -10,6 +10,7 @@
 #include "lib/packet.h"
 
 #define DNS_HEADER 12
+#define QUESTION 4 /* behind its name: type and class */
 #define MAX_NAME 255	/* RFC 1035 2.3.4 */
 #define MAX_LABELS 127	/* ... of one byte each, at most */
 #define RECORD_STEPS 96 /* labels and records of an answer that are looked at */
@@ -27,8 +28,7 @@ enum dns_type {
 
 /* One message, as far as it is read. */
 struct message {
-	__u64 hash; /* of the name */
-	__u32 name, end; /* where the question's name begins; where the question ends */
+	__u32 name, end; /* where the question's name begins and ends */
 	__u16 id, flags, answers, type;
 };
 
@@ -63,8 +63,7 @@ static __always_inline __u16 known_type(__u16 type)
 /* A query or an answer with one question; of other operations (RFC 6895 2.2) nothing is told. */
 static __always_inline int read_message(struct __sk_buff *skb, __u32 payload, struct message *m)
 {
-	__u16 header[6], question[2];
-	__u32 end;
+	__u16 header[6];
 
 	if (bpf_skb_load_bytes(skb, payload, header, DNS_HEADER))
 		return 0;
@@ -74,12 +73,10 @@ static __always_inline int read_message(struct __sk_buff *skb, __u32 payload, st
 	if (m->flags & DNS_OPCODE || header[2] != bpf_htons(1))
 		return 0;
 	m->name = payload + DNS_HEADER;
-	end = skip_name(skb, m->name);
-	if (!end || bpf_skb_load_bytes(skb, end, question, 4))
+	m->end = skip_name(skb, m->name);
+	if (!m->end || bpf_skb_load_bytes(skb, m->end, header, QUESTION))
 		return 0;
-	m->hash = hash_name(skb, m->name, end - m->name);
-	m->type = known_type(bpf_ntohs(question[0]));
-	m->end = end + 4;
+	m->type = known_type(bpf_ntohs(header[0]));
 	return 1;
 }
 

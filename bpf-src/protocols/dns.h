@@ -289,7 +289,7 @@ __attribute__((noinline)) int see_dns(struct __sk_buff *skb, __u32 direction)
 		key.client_port = response ? ends.destination_port : ends.source_port;
 	}
 	key.cookie = bpf_get_socket_cookie(skb);
-	key.name = m.hash;
+	key.name = hash_name(skb, m.name, m.end - m.name);
 	key.id = m.id;
 	key.type = m.type;
 	query.at = bpf_ktime_get_ns();
@@ -311,8 +311,8 @@ __attribute__((noinline)) int see_dns(struct __sk_buff *skb, __u32 direction)
 	series.outcome = m.flags & DNS_RCODE;
 	names = key.role == ROLE_CLIENT && !series.outcome && (key.type == TYPE_A || key.type == TYPE_AAAA);
 	if (names)
-		begin_naming(query.pair.cgroup, m.name, m.end - 4 - m.name);
-	records = read_answer(skb, m.end, m.answers, names);
+		begin_naming(query.pair.cgroup, m.name, m.end - m.name);
+	records = read_answer(skb, m.end + QUESTION, m.answers, names);
 	return count_answer(&query.pair, &series, records, query.at - since);
 }
 
