@@ -11,27 +11,6 @@
 
 #define NANOSECONDS 1000000000ull
 
-/* The names, and the ids that stand for them. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, struct dns_name);
-	__type(value, __u64);
-} dns_names SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_QUEUE);
-	__uint(max_entries, 1024);
-	__type(value, __u64);
-} free_names SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 8192);
-	__type(key, struct named_key);
-	__type(value, struct named);
-} named SEC(".maps");
-
 /* The answer under way; not on the stack, of which there is too little. Only incoming ones give names, and no two of them are under way on one CPU. */
 struct naming {
 	__u64 id, now;

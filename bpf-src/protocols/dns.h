@@ -16,49 +16,6 @@
 
 #define DNS_PORT 53
 
-/* A query on its way. The cookie stands for the socket, and so for its network namespace too. */
-struct dns_pending_key {
-	__u64 cookie;
-	__u64 name; /* hash of it */
-	__u8 client[16]; /* of a server's socket, which has many; or zero */
-	__u16 client_port, id, type;
-	__u16 role;
-};
-
-struct dns_pending {
-	__u64 at; /* ns: when it was sent */
-	struct pair_key pair;
-};
-
-/* Not an LRU map: what it forgets would be neither answered nor unanswered. User space takes out what is old. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, struct dns_pending_key);
-	__type(value, struct dns_pending);
-} dns_pending SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2048);
-	__type(key, struct dns_key);
-	__type(value, __u32);
-} dns_series SEC(".maps");
-
-/* One stripe more than others have: the last one is user space's, which counts what was never answered. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2048);
-	__type(key, __u32);
-	__type(value, struct dns_value);
-} dns_values SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_QUEUE);
-	__uint(max_entries, 2048);
-	__type(value, __u32);
-} free_dns_series SEC(".maps");
-
 /* Whether it is a datagram from or to the port of DNS. Both headers are in the linear part, as TCP's are. */
 static __always_inline int is_dns(struct __sk_buff *skb)
 {

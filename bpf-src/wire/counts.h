@@ -193,6 +193,20 @@ struct dns_value {
 	struct histogram duration; /* answers: query to answer */
 };
 
+/* A query on its way. The cookie stands for the socket, and so for its network namespace too. */
+struct dns_pending_key {
+	__u64 cookie;
+	__u64 name; /* hash of it */
+	__u8 client[16]; /* of a server's socket, which has many; or zero */
+	__u16 client_port, id, type;
+	__u16 role;
+};
+
+struct dns_pending {
+	__u64 at; /* ns: when it was sent */
+	struct pair_key pair;
+};
+
 /* As on the wire (RFC 1035 3.1), in lower case: labels behind their lengths. Zeros behind its end. */
 struct dns_name {
 	__u8 byte[256];

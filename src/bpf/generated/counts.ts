@@ -277,56 +277,6 @@ export const structs = {
       count: { offset: 0, size: 2048, type: 'u64[4][64]' },
     },
   },
-  control: {
-    size: 8,
-    fields: {
-      epoch: { offset: 0, size: 4, type: 'u32' },
-      reserved: { offset: 4, size: 4, type: 'u32' },
-    },
-  },
-  handshake_key: {
-    size: 8,
-    fields: {
-      active_isn: { offset: 0, size: 4, type: 'u32' },
-      passive_isn: { offset: 4, size: 4, type: 'u32' },
-    },
-  },
-  handshake: {
-    size: 16,
-    fields: {
-      active_cgroup: { offset: 0, size: 8, type: 'u64' },
-      passive_cgroup: { offset: 8, size: 8, type: 'u64' },
-    },
-  },
-  named_key: {
-    size: 24,
-    fields: {
-      cgroup: { offset: 0, size: 8, type: 'u64' },
-      address: { offset: 8, size: 16, type: 'u8[16]' },
-    },
-  },
-  named: {
-    size: 40,
-    fields: {
-      name: { offset: 0, size: 8, type: 'u64' },
-      other: { offset: 8, size: 8, type: 'u64' },
-      until: { offset: 16, size: 8, type: 'u64' },
-      other_until: { offset: 24, size: 8, type: 'u64' },
-      domain: { offset: 32, size: 8, type: 'u64' },
-    },
-  },
-  naming: {
-    size: 312,
-    fields: {
-      id: { offset: 0, size: 8, type: 'u64' },
-      now: { offset: 8, size: 8, type: 'u64' },
-      domain: { offset: 16, size: 8, type: 'u64' },
-      at: { offset: 24, size: 4, type: 'u32' },
-      length: { offset: 28, size: 4, type: 'u32' },
-      name: { offset: 32, size: 256, type: 'struct dns_name' },
-      told: { offset: 288, size: 24, type: 'struct named_key' },
-    },
-  },
   dns_pending_key: {
     size: 40,
     fields: {
@@ -362,6 +312,56 @@ export const structs = {
       unanswered: { offset: 8, size: 8, type: 'u64' },
       record: { offset: 16, size: 64, type: 'u64[8]' },
       duration: { offset: 80, size: 200, type: 'struct histogram' },
+    },
+  },
+  named_key: {
+    size: 24,
+    fields: {
+      cgroup: { offset: 0, size: 8, type: 'u64' },
+      address: { offset: 8, size: 16, type: 'u8[16]' },
+    },
+  },
+  named: {
+    size: 40,
+    fields: {
+      name: { offset: 0, size: 8, type: 'u64' },
+      other: { offset: 8, size: 8, type: 'u64' },
+      until: { offset: 16, size: 8, type: 'u64' },
+      other_until: { offset: 24, size: 8, type: 'u64' },
+      domain: { offset: 32, size: 8, type: 'u64' },
+    },
+  },
+  control: {
+    size: 8,
+    fields: {
+      epoch: { offset: 0, size: 4, type: 'u32' },
+      reserved: { offset: 4, size: 4, type: 'u32' },
+    },
+  },
+  handshake_key: {
+    size: 8,
+    fields: {
+      active_isn: { offset: 0, size: 4, type: 'u32' },
+      passive_isn: { offset: 4, size: 4, type: 'u32' },
+    },
+  },
+  handshake: {
+    size: 16,
+    fields: {
+      active_cgroup: { offset: 0, size: 8, type: 'u64' },
+      passive_cgroup: { offset: 8, size: 8, type: 'u64' },
+    },
+  },
+  naming: {
+    size: 312,
+    fields: {
+      id: { offset: 0, size: 8, type: 'u64' },
+      now: { offset: 8, size: 8, type: 'u64' },
+      domain: { offset: 16, size: 8, type: 'u64' },
+      at: { offset: 24, size: 4, type: 'u32' },
+      length: { offset: 28, size: 4, type: 'u32' },
+      name: { offset: 32, size: 256, type: 'struct dns_name' },
+      told: { offset: 288, size: 24, type: 'struct named_key' },
     },
   },
 } as const;
@@ -401,12 +401,12 @@ export const maps = {
   rpc_methods: { type: 1, flags: 0, maxEntries: 1024, key: { type: 'struct rpc_method_key', size: 128 }, value: { type: 'u32', size: 4 } },
   free_methods: { type: 22, flags: 0, maxEntries: 1024, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
   ledgers: { type: 2, flags: 0, maxEntries: 8, key: { type: 'u32', size: 4 }, value: { type: 'struct ledger', size: 2048 } },
-  control: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct control', size: 8 } },
-  handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 16 } },
-  named: { type: 9, flags: 0, maxEntries: 8192, key: { type: 'struct named_key', size: 24 }, value: { type: 'struct named', size: 40 } },
-  naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 312 } },
   dns_pending: { type: 1, flags: 0, maxEntries: 4096, key: { type: 'struct dns_pending_key', size: 40 }, value: { type: 'struct dns_pending', size: 40 } },
   dns_series: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct dns_key', size: 8 }, value: { type: 'u32', size: 4 } },
   dns_values: { type: 2, flags: 0, maxEntries: 2048, key: { type: 'u32', size: 4 }, value: { type: 'struct dns_value', size: 280 } },
   free_dns_series: { type: 22, flags: 0, maxEntries: 2048, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
+  named: { type: 9, flags: 0, maxEntries: 8192, key: { type: 'struct named_key', size: 24 }, value: { type: 'struct named', size: 40 } },
+  control: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct control', size: 8 } },
+  handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 16 } },
+  naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 312 } },
 } as const;
