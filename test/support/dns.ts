@@ -15,7 +15,7 @@ import { cgroup } from '../../src/identity/cgroup.js';
 import { dns } from '../../src/identity/dns.js';
 import { staticTable } from '../../src/identity/static.js';
 import { codeName } from '../../src/metrics/lookups.js';
-import { ebpf } from '../../src/receivers/ebpf.js';
+import { type EbpfOptions, ebpf } from '../../src/receivers/ebpf.js';
 import { ADDRESSES, Namespaces } from './netns.js';
 import { Scope } from './scope.js';
 
@@ -40,11 +40,14 @@ export class DnsMeter {
     this.agent = agent;
   }
 
-  static async attach(scope: Scope, limits = {}): Promise<DnsMeter> {
+  static async attach(
+    scope: Scope,
+    options: Pick<EbpfOptions, 'limits' | 'idleAfter'> = {},
+  ): Promise<DnsMeter> {
     const names = staticTable({ entries: [{ address: ADDRESSES.v4.server, service: 'far' }] });
     return new DnsMeter(
       await createAgent({
-        receivers: [ebpf({ cgroup: scope.path, limits })],
+        receivers: [ebpf({ cgroup: scope.path, ...options })],
         resolvers: [names, cgroup({ watched: scope.path }), dns()],
       }),
     );

@@ -154,7 +154,7 @@ test('names that nobody needs make room for others; without room there is none, 
   world,
 }) => {
   await using scope = new Scope('dns-few');
-  const meter = await DnsMeter.attach(scope, { names: 16 });
+  const meter = await DnsMeter.attach(scope, { limits: { names: 16 } });
   await using _ = meter.agent;
   const buckets = (from: number, count: number) =>
     Array.from({ length: count }, (_, i) => `n${from + i}.buckets.example.com`);
@@ -176,6 +176,46 @@ test('names that nobody needs make room for others; without room there is none, 
   );
   expect(side('client', beyond)['names overflowed']).toBeGreaterThan(0);
   expect(await requests(meter, 'one')).toEqual({ world: 1 });
+});
+
+test('idle series of lookups make room for others, and what they counted stays', async ({ world, cable }) => {
+  await using scope = new Scope('dns-idle');
+  const meter = await DnsMeter.attach(scope, { limits: { lookups: 16 }, idleAfter: 500 });
+  await using _ = meter.agent;
+  const types = ['A', 'AAAA', 'TXT', 'MX', 'NS', 'SRV', 'PTR', 'CAA'];
+  const script = (names: readonly string[]) => `
+    const { Resolver } = require('node:dns').promises;
+    const resolver = new Resolver();
+    resolver.setServers(['${ADDRESSES.v4.server}']);
+    (async () => {
+      for (const name of ${JSON.stringify(names)})
+        for (const type of ${JSON.stringify(types)}) await resolver.resolve(name, type).catch(() => {});
+    })();`;
+  const ask = (service: string) =>
+    scope.run(service, [process.execPath, '-e', script(['api.example.com'])], { netns: cable.client });
+  void world;
+  const total = async () => {
+    const { lookups } = await meter.agent.snapshot();
+    return {
+      queries: lookups.reduce((sum, { counts }) => sum + counts.queries, 0),
+      answers: lookups.reduce((sum, { counts }) => sum + counts.duration.count, 0),
+    };
+  };
+  const used = async () => {
+    const { counts } = await meter.agent.status();
+    return 'failed' in counts ? undefined : counts.budgets.find(({ name }) => name === 'lookups')?.used;
+  };
+
+  // Eight types, each asked and answered: two series more than there is room for.
+  const first = await meter.during(() => ask('first'));
+  expect(side('client', first)['lookups overflowed']).toBe(2);
+  expect(await total()).toEqual({ queries: 8, answers: 8 });
+  await expect.poll(used, { timeout: 30_000 }).toBe(0);
+  expect(await total()).toEqual({ queries: 8, answers: 8 });
+  // Of another service, in the same places.
+  const second = await meter.during(() => ask('second'));
+  expect(side('client', second)['queries answered']).toBe(8);
+  expect(await total()).toEqual({ queries: 16, answers: 16 });
 });
 
 test('names outlive the agent, and so does what was counted', PATIENTLY, async ({ world }) => {
