@@ -28,6 +28,9 @@ export const PUBLIC = {
   v6: '2001:db8::7',
 } as const;
 
+/** An address that is translated, where a test says so. */
+export const VIRTUAL = '10.96.0.10';
+
 const POLL = 50;
 const QUIET = 3;
 const PATIENCE = 200;
@@ -44,7 +47,12 @@ export class DnsMeter {
     scope: Scope,
     options: Pick<EbpfOptions, 'limits' | 'idleAfter'> = {},
   ): Promise<DnsMeter> {
-    const names = staticTable({ entries: [{ address: ADDRESSES.v4.server, service: 'far' }] });
+    const names = staticTable({
+      entries: [
+        { address: ADDRESSES.v4.server, service: 'far' },
+        { address: VIRTUAL, service: 'virtual' },
+      ],
+    });
     return new DnsMeter(
       await createAgent({
         receivers: [ebpf({ cgroup: scope.path, ...options })],

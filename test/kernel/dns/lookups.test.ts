@@ -1,7 +1,10 @@
 // Lookups of real clients at a real server: what the server wrote down is what both sides counted.
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import packet from 'dns-packet';
 import { describe, expect, onTestFinished } from 'vitest';
-import { Dnsmasq, side, test as stage } from '../../support/dns.js';
+import { DatagramPeer } from '../../support/datagram-peer.js';
+import { Dnsmasq, side, test as stage, VIRTUAL } from '../../support/dns.js';
 import { ADDRESSES } from '../../support/netns.js';
 
 const RECORDS = [
@@ -127,4 +130,44 @@ test('dig and glibc ask as well', async ({ scope, cable, meter, near }) => {
     'glibc > server|A NOERROR 1': 1,
     'glibc > server|AAAA NOERROR 1': 1,
   });
+});
+
+test('behind address translation', async ({ scope, cable, meter, far }) => {
+  const inside = (...command: string[]) =>
+    execFileSync('ip', ['netns', 'exec', cable.client, ...command], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+  inside('ip', 'route', 'add', VIRTUAL, 'via', ADDRESSES.v4.server);
+  inside('nft', 'add table ip translation');
+  inside('nft', 'add chain ip translation output { type nat hook output priority -100; }');
+  const rule = `ip daddr ${VIRTUAL} udp dport 53 dnat to ${ADDRESSES.v4.server}`;
+  inside('nft', `add rule ip translation output ${rule}`);
+  onTestFinished(() => void inside('nft', 'delete table ip translation'));
+  const log = far.watch();
+
+  // A socket that is connected knows whom it dialled.
+  const plan = [['one.test', 'A', 5]] as const;
+  const connected = await meter.during(() =>
+    scope.run('client', [process.execPath, '-e', lookups(VIRTUAL, plan)], { netns: cable.client }),
+  );
+  expect(side('client', connected)).toMatchObject({
+    'client > virtual|A asked': 5,
+    'client > virtual|A NOERROR 1': 5,
+  });
+
+  // Of another one the query is seen when it has its new address already, the answer when it has the old one again.
+  const peer = await new DatagramPeer(scope, 'client', cable.client).open({ host: '0.0.0.0' });
+  const loose = await meter.during(async () => {
+    await peer.send(packet.encode({ id: 1, questions: [{ type: 'A', name: 'one.test' }] }), {
+      host: VIRTUAL,
+      port: 53,
+    });
+    await peer.receive();
+  });
+  expect(side('client', loose)).toMatchObject({
+    'client > far|A asked': 1,
+    'client > virtual|A NOERROR 1': 1,
+    'queries answered': 1,
+  });
+  expect(asked(log())).toEqual({ A: 6 });
 });
