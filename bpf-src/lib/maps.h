@@ -123,21 +123,21 @@ struct {
 /* DNS names, and the ids that stand for them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
+	__uint(max_entries, 512);
 	__type(key, struct dns_name);
 	__type(value, __u64);
 } dns_names SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
-	__uint(max_entries, 1024);
+	__uint(max_entries, 512);
 	__type(value, __u64);
 } free_names SEC(".maps");
 
 /* Addresses by the names for which services were told them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 8192);
+	__uint(max_entries, 4096);
 	__type(key, struct named_key);
 	__type(value, struct named);
 } named SEC(".maps");

@@ -20,11 +20,11 @@ export interface Limits {
   readonly early: number;
   /** Series of DNS: a pair with type and code. @default 2048 */
   readonly lookups: number;
-  /** DNS names that stand for addresses. @default 1024 */
+  /** DNS names that stand for addresses: each service may have a pair with each. @default 512 */
   readonly names: number;
 }
 
-export const DEFAULT_LIMITS: Limits = { pairs: 2048, series: 8192, early: 1024, lookups: 2048, names: 1024 };
+export const DEFAULT_LIMITS: Limits = { pairs: 2048, series: 8192, early: 1024, lookups: 2048, names: 512 };
 
 /** What decides how the kernel counts. */
 export interface CountingOptions {

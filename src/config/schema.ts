@@ -290,7 +290,9 @@ export const schema = z
           .describe(
             'Series of DNS lookups: a pair with type, code and number of addresses. As many again are kept that ended.',
           ),
-        names: size('names').default(1024).describe('DNS names of addresses that services asked for.'),
+        names: size('names')
+          .default(512)
+          .describe('DNS names of addresses that services asked for; each service may have a pair with each.'),
         identities: size('names').default(65_536).describe('Names of ends kept in memory.'),
       })
       .prefault({})

@@ -384,8 +384,8 @@ export const enums = {
 
 /** The maps as the object defines them. */
 export const maps = {
-  dns_names: { type: 1, flags: 0, maxEntries: 1024, key: { type: 'struct dns_name', size: 256 }, value: { type: 'u64', size: 8 } },
-  free_names: { type: 22, flags: 0, maxEntries: 1024, key: { type: 'bytes', size: 0 }, value: { type: 'u64', size: 8 } },
+  dns_names: { type: 1, flags: 0, maxEntries: 512, key: { type: 'struct dns_name', size: 256 }, value: { type: 'u64', size: 8 } },
+  free_names: { type: 22, flags: 0, maxEntries: 512, key: { type: 'bytes', size: 0 }, value: { type: 'u64', size: 8 } },
   prefixes: { type: 11, flags: 1, maxEntries: 16384, key: { type: 'struct prefix_key', size: 20 }, value: { type: 'u32', size: 4 } },
   early_scratch: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct early_value', size: 2512 } },
   reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 1024 } },
@@ -405,7 +405,7 @@ export const maps = {
   dns_series: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct dns_key', size: 8 }, value: { type: 'u32', size: 4 } },
   dns_values: { type: 2, flags: 0, maxEntries: 2048, key: { type: 'u32', size: 4 }, value: { type: 'struct dns_value', size: 280 } },
   free_dns_series: { type: 22, flags: 0, maxEntries: 2048, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
-  named: { type: 9, flags: 0, maxEntries: 8192, key: { type: 'struct named_key', size: 24 }, value: { type: 'struct named', size: 40 } },
+  named: { type: 9, flags: 0, maxEntries: 4096, key: { type: 'struct named_key', size: 24 }, value: { type: 'struct named', size: 40 } },
   control: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct control', size: 8 } },
   handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 16 } },
   naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 312 } },
