@@ -60,9 +60,7 @@ export function shares({ identities, ...limits }: Config['limits']): Share[] {
 const total = (all: readonly Share[], where: Share['where']): number =>
   all.reduce((sum, share) => (share.where === where ? sum + share.each * (share.limit ?? 0) : sum), 0);
 
-/** `at most 15.2 MiB in the kernel and 2.0 KiB to 12.0 KiB for each open connection, ...` */
-/** `at most 18.9 MiB in the kernel and 2.0 KiB to 20.0 KiB for each open connection, ...` */
-/** `at most 18.2 MiB in the kernel and 2.0 KiB to 20.0 KiB for each open connection, ...` */
+/** `at most 18.2 MiB in the kernel and 2.0 KiB to 12.0 KiB for each open connection, ...` */
 export function footprintLine(limits: Config['limits']): string {
   const all = shares(limits);
   const sockets = all.filter(({ what }) => what.startsWith(PER_CONNECTION)).map(({ each }) => each);

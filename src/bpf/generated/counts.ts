@@ -71,7 +71,8 @@ export const structs = {
       ended: { offset: 65, size: 1, type: 'u8' },
       synced: { offset: 66, size: 1, type: 'u8' },
       early: { offset: 67, size: 1, type: 'u8' },
-      recalled: { offset: 68, size: 1, type: 'u8' },
+      tls: { offset: 68, size: 1, type: 'u8' },
+      recalled: { offset: 69, size: 1, type: 'u8' },
       tuple: { offset: 72, size: 8, type: 'u64' },
       active_isn: { offset: 80, size: 4, type: 'u32' },
       passive_isn: { offset: 84, size: 4, type: 'u32' },
@@ -134,7 +135,7 @@ export const structs = {
     },
   },
   http2: {
-    size: 9256,
+    size: 7208,
     fields: {
       lock: { offset: 0, size: 4, type: 'struct bpf_spin_lock' },
       reach: { offset: 4, size: 4, type: 'u32' },
@@ -146,7 +147,7 @@ export const structs = {
       void_requests: { offset: 28, size: 4, type: 'u32' },
       void_answers: { offset: 32, size: 4, type: 'u32' },
       frames: { offset: 40, size: 1024, type: 'struct frames[2]' },
-      stream: { offset: 1064, size: 8192, type: 'struct exchange[256]' },
+      stream: { offset: 1064, size: 6144, type: 'struct exchange[256]' },
     },
   },
   frames: {
@@ -200,18 +201,15 @@ export const structs = {
     },
   },
   exchange: {
-    size: 32,
+    size: 24,
     fields: {
       began: { offset: 0, size: 8, type: 'u64' },
-      answered: { offset: 8, size: 8, type: 'u64' },
+      first_byte: { offset: 8, size: 8, type: 'u64' },
+      status: { offset: 14, size: 8, type: 'u64' },
       id: { offset: 16, size: 4, type: 'u32' },
-      status: { offset: 20, size: 2, type: 'u16' },
-      rpc_method: { offset: 22, size: 2, type: 'u16' },
-      method: { offset: 24, size: 1, type: 'u8' },
-      request_content: { offset: 25, size: 1, type: 'u8' },
-      answer_content: { offset: 26, size: 1, type: 'u8' },
-      grpc_status: { offset: 27, size: 1, type: 'u8' },
-      reserved: { offset: 28, size: 4, type: 'u32' },
+      rpc_method: { offset: 20, size: 2, type: 'u16' },
+      request: { offset: 22, size: 1, type: 'u8' },
+      answer: { offset: 23, size: 1, type: 'u8' },
     },
   },
   pair_key: {
@@ -226,7 +224,7 @@ export const structs = {
     },
   },
   pair_value: {
-    size: 480,
+    size: 488,
     fields: {
       opened: { offset: 0, size: 8, type: 'u64' },
       closed: { offset: 8, size: 8, type: 'u64' },
@@ -238,8 +236,9 @@ export const structs = {
       bytes_sent: { offset: 56, size: 8, type: 'u64' },
       bytes_received: { offset: 64, size: 8, type: 'u64' },
       retransmits: { offset: 72, size: 8, type: 'u64' },
-      connect: { offset: 80, size: 200, type: 'struct histogram' },
-      rtt: { offset: 280, size: 200, type: 'struct histogram' },
+      tls: { offset: 80, size: 8, type: 'u64' },
+      connect: { offset: 88, size: 200, type: 'struct histogram' },
+      rtt: { offset: 288, size: 200, type: 'struct histogram' },
     },
   },
   histogram: {
@@ -346,10 +345,11 @@ export const structs = {
     },
   },
   handshake: {
-    size: 16,
+    size: 24,
     fields: {
       active_cgroup: { offset: 0, size: 8, type: 'u64' },
       passive_cgroup: { offset: 8, size: 8, type: 'u64' },
+      met: { offset: 16, size: 8, type: 'u64' },
     },
   },
   naming: {
@@ -391,9 +391,9 @@ export const maps = {
   reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 1024 } },
   early: { type: 9, flags: 0, maxEntries: 1024, key: { type: 'struct early_key', size: 16 }, value: { type: 'struct early_value', size: 2512 } },
   connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 1800 } },
-  http2_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct http2', size: 9256 } },
+  http2_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct http2', size: 7208 } },
   pairs: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct pair_key', size: 32 }, value: { type: 'u32', size: 4 } },
-  pair_values: { type: 2, flags: 0, maxEntries: 2048, key: { type: 'u32', size: 4 }, value: { type: 'struct pair_value', size: 480 } },
+  pair_values: { type: 2, flags: 0, maxEntries: 2048, key: { type: 'u32', size: 4 }, value: { type: 'struct pair_value', size: 488 } },
   free_pairs: { type: 22, flags: 0, maxEntries: 2048, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
   http_series: { type: 1, flags: 0, maxEntries: 8192, key: { type: 'struct http_key', size: 16 }, value: { type: 'u32', size: 4 } },
   http_values: { type: 2, flags: 0, maxEntries: 8192, key: { type: 'u32', size: 4 }, value: { type: 'struct http_value', size: 400 } },
@@ -407,6 +407,6 @@ export const maps = {
   free_dns_series: { type: 22, flags: 0, maxEntries: 2048, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
   named: { type: 9, flags: 0, maxEntries: 4096, key: { type: 'struct named_key', size: 24 }, value: { type: 'struct named', size: 40 } },
   control: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct control', size: 8 } },
-  handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 16 } },
+  handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 24 } },
   naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 312 } },
 } as const;
