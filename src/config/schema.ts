@@ -292,7 +292,9 @@ export const schema = z
           ),
         names: size('names')
           .default(512)
-          .describe('DNS names of addresses that services asked for; each service may have a pair with each.'),
+          .describe(
+            'DNS names of addresses that services asked for; each service may have a pair with each.',
+          ),
         identities: size('names').default(65_536).describe('Names of ends kept in memory.'),
       })
       .prefault({})
