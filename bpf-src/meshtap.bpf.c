@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * Counts HTTP/1, HTTP/2, gRPC and TCP between services, where the segments pass. UAPI hooks only; 5.10 and later.
+ * Counts HTTP/1, HTTP/2, gRPC, DNS and TCP between services, where the segments pass. UAPI hooks only; 5.10 and later.
  *
  *   sock_ops  connections: connect latency, establishment, end
  *   egress    what this socket sends: in order, but for retransmissions
  *   ingress   what arrives for it: before TCP puts it in order, and once more if it was lost or doubled
  *   release   the end of sockets that were open before this program was
+ *   dns_egress, dns_ingress  queries and answers; programs of their own, so that the verifier has less to do for each
  *
  * Every program lets its packet pass, always.
  */
 #include "lib/meeting.h"
 #include "lib/reading.h"
+#include "protocols/dns.h"
 
 char LICENSE[] SEC("license") = "GPL"; /* the kernel has no word for the other choice */
 
@@ -337,4 +339,20 @@ int release(struct bpf_sock *sk)
 	c->void_before = c->asked;
 	drop_void(c);
 	return 1;
+}
+
+SEC("cgroup_skb/ingress")
+int dns_ingress(struct __sk_buff *skb)
+{
+	if (is_dns(skb))
+		see_dns(skb, IN);
+	return PASS;
+}
+
+SEC("cgroup_skb/egress")
+int dns_egress(struct __sk_buff *skb)
+{
+	if (is_dns(skb))
+		see_dns(skb, OUT);
+	return PASS;
 }

@@ -6,6 +6,7 @@
 #include "lib/maps.h"
 
 #define OUTSTANDING 32 /* requests kept per connection; a power of two */
+#define ROOT_CGROUP 1  /* whoever has no cgroup of its own: its address says more */
 
 enum direction { IN, OUT };
 
@@ -89,6 +90,7 @@ struct connection {
 	__u8 synced;
 	__u8 early;	   /* pieces kept */
 	__u8 tls;	   /* carries it */
+	__u8 recalled;	   /* name is looked up */
 	__u64 tuple; /* hash of the four above */
 	__u32 active_isn, passive_isn; /* first sequence number of each side's data: the same at both ends */
 	__u64 connecting_at, connect_ns;
@@ -97,6 +99,7 @@ struct connection {
 	__u32 epoch, pair, series;
 	__u64 series_tag;
 	__u64 peer_cgroup;
+	__u64 name[2]; /* under which the remote address was asked for, 0 = none */
 
 	__u64 sent_to, sampled_at; /* sent_to, received_to: bytes up to there are counted */
 	__u32 received_to, retransmits;

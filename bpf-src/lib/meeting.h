@@ -5,8 +5,6 @@
 
 #include "lib/ending.h"
 
-#define ROOT_CGROUP 1 /* whoever has no cgroup of its own: its address says more */
-
 /* Sees the connection for the first time in a packet: its addresses, and the cgroup of this end. */
 __attribute__((noinline)) int meet(struct __sk_buff *skb, __u32 direction)
 {

@@ -23,7 +23,7 @@ export interface EbpfOptions {
   ephemeral?: boolean;
   /** Forget what was counted before. @default false */
   fresh?: boolean;
-  /** How many entries there may be. @default 2048 pairs, 8192 series, 1024 early segments */
+  /** How many entries there may be. @default 2048 pairs, 8192 series, 1024 early segments, 2048 lookups, 512 names */
   limits?: Partial<Limits>;
   /** A series without traffic for so long makes room for others, milliseconds. @default 3600000, an hour */
   idleAfter?: number;
