@@ -10,7 +10,8 @@ import { DemoProcesses } from './demo/processes.js';
 import { ratesBetween, type Sums, sumPairs } from './demo/rates.js';
 import { Screen } from './demo/screen.js';
 import { createLog } from './log.js';
-import { statusServer, untilSignal } from './run.js';
+import { statusServer } from './run.js';
+import { untilSignal } from './signals.js';
 
 export interface DemoOptions {
   /** End by itself after so many seconds. */

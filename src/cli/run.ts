@@ -6,14 +6,8 @@ import { VERSION } from '../metrics/version.js';
 import { agentOptions, type RunOptions, watchedCgroup } from './agent-options.js';
 import { footprintLine, shares } from './footprint.js';
 import { createLog } from './log.js';
+import { untilSignal } from './signals.js';
 import { serveStatus } from './status-socket.js';
-
-/** Aborts at SIGINT, SIGTERM or SIGHUP, with the signal's name as the reason. A second one is not waited for. */
-export function untilSignal(): AbortSignal {
-  const stop = new AbortController();
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stop.abort(name));
-  return stop.signal;
-}
 
 /** `meshtap run`: until a signal comes. */
 export async function run(config: Config, options: RunOptions): Promise<void> {

@@ -8,6 +8,9 @@ const SOCKET = '.sock';
 /** The socket at which an agent tells how it is. */
 export const socketOf = (name: string): string => join(FOLDER, `${name}${SOCKET}`);
 
+/** The socket at which an agent gives flows, in Hubble's API. */
+export const flowsOf = (instance: string): string => join(FOLDER, `${instance}.flows`);
+
 /** The names of the cgroups that an instance has seen. */
 export const cgroupsOf = (instance: string): string => join(FOLDER, `${instance}.cgroups`);
 
