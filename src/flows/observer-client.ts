@@ -91,7 +91,6 @@ function credentialsOf(address: string, tls: ClientTls | undefined) {
 }
 
 function failure(error: ServiceError, address: string): MeshtapError {
-  if (error.code === status.INVALID_ARGUMENT)
-    return new MeshtapError('FILTER_INVALID', error.details, { cause: error });
+  if (error.code === status.INVALID_ARGUMENT) return new MeshtapError('FILTER_INVALID', error.details);
   return new MeshtapError('FLOWS_FAILED', `${address} gives no flows: ${error.details || error.message}`);
 }
