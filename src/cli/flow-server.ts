@@ -15,14 +15,14 @@ export async function flowServer(
   name: string,
   log: Logger,
 ): Promise<ObserverServer | undefined> {
-  const { listen, tls } = config.flows;
+  const { server } = config.flows;
   if (!config.receivers.replay && !config.receivers.hubble) return undefined;
   const { serveObserver } = await import('../flows/observer-server.js');
   const socket = runtimeFile(flowsOf(name), log);
   return serveObserver({
     hub,
     ...(socket !== undefined && { socket }),
-    ...(listen && { tcp: { ...listen, tls: tls && serverTls(tls) } }),
+    ...(server && { tcp: { ...server.listen, tls: server.tls && serverTls(server.tls) } }),
     version: VERSION,
     log,
   });
@@ -39,12 +39,16 @@ function runtimeFile(path: string, log: Logger): string | undefined {
   }
 }
 
-function serverTls({ certFile, keyFile, clientCaFile }: NonNullable<Config['flows']['tls']>): ServerTls {
+function serverTls({
+  certFile,
+  keyFile,
+  clientCaFile,
+}: NonNullable<NonNullable<Config['flows']['server']>['tls']>): ServerTls {
   const read = (key: string, file: string) => {
     try {
       return readFileSync(file);
     } catch (cause) {
-      throw new MeshtapError('CONFIG_INVALID', `flows.tls.${key}: ${file} can not be read`, { cause });
+      throw new MeshtapError('CONFIG_INVALID', `flows.server.tls.${key}: ${file} can not be read`, { cause });
     }
   };
   return {

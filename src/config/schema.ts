@@ -252,21 +252,24 @@ const flows = z.strictObject({
     })
     .prefault({})
     .describe('What is taken out of every flow before anybody sees it.'),
-  listen: listen()
-    .exactOptional()
-    .describe(
-      "Where Hubble's API is served, besides the unix socket that `meshtap observe` asks. Default: nowhere.",
-    ),
-  tls: z
+  server: z
     .strictObject({
-      certFile: path().describe('PEM file of the certificate.'),
-      keyFile: path().describe('PEM file of its key.'),
-      clientCaFile: path()
+      listen: listen().prefault('127.0.0.1:4244').describe('Where it is served.'),
+      tls: z
+        .strictObject({
+          certFile: path().describe('PEM file of the certificate.'),
+          keyFile: path().describe('PEM file of its key.'),
+          clientCaFile: path()
+            .exactOptional()
+            .describe('PEM file of the authorities whose clients may ask. Default: anybody may.'),
+        })
         .exactOptional()
-        .describe('PEM file of the authorities whose clients may ask. Default: anybody may.'),
+        .describe('TLS. Default: plain.'),
     })
     .exactOptional()
-    .describe('TLS for `listen`.'),
+    .describe(
+      "Hubble's API over TCP, besides the unix socket that `meshtap observe` asks; `{}` for all defaults. Default: none.",
+    ),
 });
 
 const prometheus = z.strictObject({

@@ -7,12 +7,14 @@ import type { FlowEvent } from './flow.js';
 import { fromHubble } from './hubble-read.js';
 import { toHubble } from './hubble-write.js';
 import { UnreadableFlow } from './json.js';
+import { CONTROLS, unicodeEscape } from './words.js';
 
 /** Longest line that is read, characters; what is longer is skipped. */
 const LONGEST_LINE = 1 << 20;
 
-/** One line, without its end. */
-export const writeLine = (event: FlowEvent): string => JSON.stringify(toHubble(event));
+/** One line, without its end. What a terminal obeys is escaped, as JSON lets one. */
+export const writeLine = (event: FlowEvent): string =>
+  JSON.stringify(toHubble(event)).replaceAll(CONTROLS, (control) => unicodeEscape(control));
 
 /** What a line says. Undefined if it is empty, or of a kind that is not known. Throws `UnreadableFlow`. */
 export function readLine(line: string): FlowEvent | undefined {

@@ -29,7 +29,7 @@ export interface GetFlowsOptions {
   request: GetFlowsRequest;
   /** Ends the stream, without an error. */
   signal: AbortSignal;
-  /** Called once the server answers. */
+  /** Called once there is a connection. */
   onConnected?: () => void;
 }
 
@@ -58,7 +58,8 @@ export async function* getFlows({
       getFlowsMethod.responseDeserialize,
       request,
     );
-    if (onConnected) call.once('metadata', onConnected);
+    // Servers say nothing before the first flow.
+    if (onConnected) client.waitForReady(Number.POSITIVE_INFINITY, (error) => error ?? onConnected());
     signal.addEventListener('abort', stop);
     if (signal.aborted) stop();
     for await (const message of call) {

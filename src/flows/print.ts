@@ -6,7 +6,7 @@
 import type { FlowEnd, FlowEvent, Lost, NodeStatus } from './flow.js';
 import { writeLine } from './jsonpb.js';
 import { formatTime, type TimeFormat } from './time-format.js';
-import { eventWords, hostWords, identityWords, summaryWords, verdictWords } from './words.js';
+import { escaped, eventWords, hostWords, identityWords, summaryWords, verdictWords } from './words.js';
 
 export const FORMATS = ['compact', 'dict', 'table', 'json', 'jsonpb'] as const;
 export type Format = (typeof FORMATS)[number];
@@ -151,19 +151,6 @@ function table(columns: readonly (keyof Row)[], rows: readonly Row[]): string {
 }
 
 const pad = (cell: string, width: number) => cell + ' '.repeat(width - [...cell].length);
-
-/** Controls a terminal obeys, and marks that turn the direction of text: what others sent must not reach it. */
-const CONTROLS = /[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu;
-
-/** As Hubble writes them: ESC is `^[`, a carriage return `\r`; of the others, their number. */
-export function escaped(text: string): string {
-  return text.replaceAll(CONTROLS, (control) => {
-    if (control === '\x1b') return '^[';
-    if (control === '\r') return String.raw`\r`;
-    if (control === '\n') return String.raw`\n`;
-    return `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`;
-  });
-}
 
 type Paint = (text: string) => string;
 const plain: Paint = (text) => text;

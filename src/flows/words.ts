@@ -98,3 +98,19 @@ export function httpSummary(l7: Flow['l7']): string {
   if (l7.type === 'REQUEST') return `${protocol} ${method} ${url}`;
   return `${protocol} ${code} ${Math.floor(l7.latency / 1e6)}ms (${method} ${url})`;
 }
+
+/** Controls a terminal obeys, and marks that turn the direction of text: what others sent must not reach it. */
+export const CONTROLS = /[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu;
+
+/** `\u009b` */
+export const unicodeEscape = (control: string): string =>
+  `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`;
+
+/** As Hubble writes them: ESC is `^[`, a carriage return `\r`; of the others, their number. */
+export function escaped(text: string): string {
+  return text.replaceAll(CONTROLS, (control) => {
+    if (control === '\x1b') return '^[';
+    if (control === '\r') return String.raw`\r`;
+    return control === '\n' ? String.raw`\n` : unicodeEscape(control);
+  });
+}

@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { explain, MeshtapError } from '../errors.js';
+import type { FlowEvent } from '../flows/flow.js';
 import { type ClientTls, getFlows } from '../flows/observer-client.js';
 import { protobufTime } from '../flows/protocol.js';
+import { EVENTS } from '../flows/words.js';
 import type { FlowLimits } from './flow-counts.js';
 import { Overlap } from './flow-overlap.js';
-import { FlowReceiver, type FlowTarget } from './flow-receiver.js';
+import { FlowReceiver } from './flow-receiver.js';
 import type { Receiver } from './receiver.js';
 
 export interface HubbleOptions {
@@ -57,9 +59,13 @@ export function hubble({ server, tls, limits, retry = 30_000 }: HubbleOptions): 
             const connected = () => {
               if (trouble !== undefined) context.log.info({ server }, 'following flows');
               trouble = undefined;
-              pause = FIRST_PAUSE;
             };
-            trouble = await follow({ server, tls: keys, since, to, overlap, signal, connected });
+            const add = (event: FlowEvent) => {
+              pause = FIRST_PAUSE;
+              if (!overlap.isKnown(event)) to.add(event);
+            };
+            const from = overlap.resume() ?? since;
+            trouble = await follow({ server, tls: keys, from, add, signal, connected });
             if (signal.aborted) break;
             context.log.warn({ server, reason: trouble }, 'no flows; trying again');
             await setTimeout(pause * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined);
@@ -74,30 +80,30 @@ export function hubble({ server, tls, limits, retry = 30_000 }: HubbleOptions): 
 
 const FIRST_PAUSE = 250;
 
+/** What can be counted, and what was dropped. Segments that were forwarded are the most by far, and tell neither. */
+const WANTED = [{ event_type: [{ type: EVENTS.l7 }, { type: EVENTS.drop }] }];
+
 interface Following {
   server: string;
   tls: ClientTls | undefined;
   /** Nothing older is asked for, nanoseconds since the epoch. */
-  since: bigint;
-  to: FlowTarget;
-  overlap: Overlap;
+  from: bigint;
+  add(event: FlowEvent): void;
   signal: AbortSignal;
   connected(): void;
 }
 
 /** One connection, to its end; why it ended. */
-async function follow({ server, tls, since, to, overlap, signal, connected }: Following): Promise<string> {
-  // Again from the youngest flow there was: what comes twice is left out.
-  const from = overlap.resume() ?? since;
+async function follow({ server, tls, from, add, signal, connected }: Following): Promise<string> {
   try {
     const events = getFlows({
       address: server,
       tls,
       signal,
       onConnected: connected,
-      request: { follow: true, since: protobufTime(from), number: '0' },
+      request: { follow: true, since: protobufTime(from), number: '0', whitelist: WANTED },
     });
-    for await (const event of events) if (!overlap.isKnown(event)) to.add(event);
+    for await (const event of events) add(event);
     return `${server} ended the stream`;
   } catch (error) {
     return explain(error);
