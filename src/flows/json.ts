@@ -104,7 +104,10 @@ const BILLION = 1_000_000_000n;
 
 /** Without what has the default of its type. */
 export function given(json: Json): Json {
-  return Object.fromEntries(Object.entries(json).filter(([, value]) => !isDefault(value)));
+  // A loop: this runs some ten times for each flow, and entries made into an object again take three times as long.
+  const all: Json = {};
+  for (const name of Object.keys(json)) if (!isDefault(json[name])) all[name] = json[name];
+  return all;
 }
 
 /** The same, or undefined if nothing is left. */

@@ -11,6 +11,7 @@ import { FlowHub } from '../../../src/flows/hub.js';
 import { readLine } from '../../../src/flows/jsonpb.js';
 import { getFlows } from '../../../src/flows/observer-client.js';
 import { type ObserverServer, serveObserver } from '../../../src/flows/observer-server.js';
+import { meshtap } from '../../support/cli.js';
 import { request, response } from '../../support/flows.js';
 
 const FIXTURES = join(import.meta.dirname, '../../fixtures/flows');
@@ -258,6 +259,49 @@ describe('over TLS', () => {
 
   test.each([[undefined], ['stranger']])('does not answer one with %s', async (name) => {
     expect(await ask(['health', ''], files(name), target())).toMatchObject([{ error: 'UNAVAILABLE' }]);
+  });
+
+  test('meshtap observe, by its flags', async () => {
+    const flags = [
+      'ca-cert-files',
+      'ca.pem',
+      'client-cert-file',
+      'client.pem',
+      'client-key-file',
+      'client.key',
+    ];
+    const files = flags.map((flag, i) => (i % 2 ? join(folder, flag) : `--tls-${flag}`));
+    const observe = (...args: string[]) =>
+      meshtap([
+        'observe',
+        '--server',
+        tls.addresses[0]!,
+        '--pod',
+        '/reviews',
+        '--last',
+        '2',
+        '-o',
+        'json',
+        ...args,
+      ]);
+    const { stdout, stderr } = await observe(...files, '--tls-server-name', 'relay.example');
+    expect(stderr).toBe('');
+    expect(
+      stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line).flow.uuid),
+    ).toEqual(
+      flows
+        .filter(({ source, destination }) => `${source.pod} ${destination.pod}`.includes('reviews'))
+        .slice(-2)
+        .map(({ uuid }) => uuid),
+    );
+    expect(await observe(...files.slice(0, 2))).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('gives no flows'),
+    });
+    expect(await observe(...files, '--tls-server-name', 'other.example')).toMatchObject({ code: 1 });
   });
 
   test('our own client shows its certificate, and believes only its authority', async () => {
