@@ -35,7 +35,7 @@ export interface WatchOptions {
   until?: bigint | undefined;
   /** Go on with what comes. @default false */
   follow?: boolean;
-  /** How many events may wait for the watcher. @default 1024 */
+  /** How many events may wait for the watcher. @default 4096 */
   queue?: number;
   /** Ends the stream. */
   signal?: AbortSignal;
@@ -85,7 +85,7 @@ export class FlowHub implements FlowSink {
    * them fast enough finds a `lost` where some are missing.
    */
   watch(options: WatchOptions = {}): AsyncGenerator<FlowEvent, void, undefined> {
-    const { filter = () => true, last, first, since, until, follow = false, queue = 1024, signal } = options;
+    const { filter = () => true, last, first, since, until, follow = false, queue = 4096, signal } = options;
     const wanted = ({ flow }: { flow: Flow }) =>
       (since === undefined || flow.time >= since) &&
       (until === undefined || flow.time <= until) &&

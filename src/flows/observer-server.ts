@@ -5,6 +5,7 @@
  * @module
  */
 import { chmodSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { hostname } from 'node:os';
 import {
   type handleUnaryCall,
@@ -31,7 +32,7 @@ export interface ServerTls {
 
 export interface ObserverServerOptions {
   hub: FlowHub;
-  /** Path of a unix socket, for its owner only; what is there is replaced. @default none */
+  /** Path of a unix socket, for its owner only; a dead one's place is taken. @default none */
   socket?: string;
   /** @default none */
   tcp?: { host: string; port: number; tls?: ServerTls | undefined };
@@ -93,14 +94,18 @@ export async function serveObserver({
   });
 
   const addresses: string[] = [];
+  // Whether the socket is ours to remove.
+  let bound = false;
   const close = async () => {
     stopping.abort();
     server.forceShutdown();
-    if (socket !== undefined) rmSync(socket, { force: true });
+    if (bound) rmSync(socket!, { force: true });
   };
   try {
     if (socket !== undefined) {
+      if (await answers(socket)) throw taken(`unix:${socket}`);
       rmSync(socket, { force: true });
+      bound = true;
       await bind(server, `unix:${socket}`, ServerCredentials.createInsecure());
       chmodSync(socket, 0o600);
       addresses.push(`unix:${socket}`);
@@ -131,15 +136,25 @@ function bind(server: Server, address: string, credentials: ServerCredentials): 
   return new Promise((resolve, reject) => {
     server.bindAsync(address, credentials, (cause, port) => {
       if (!cause) return resolve(port);
-      const taken = cause.message.includes('EADDRINUSE');
-      reject(
-        new MeshtapError(
-          taken ? 'PORT_IN_USE' : 'FLOWS_FAILED',
-          `can not serve flows at ${address}${taken ? ': something listens there already' : ''}`,
-          { cause },
-        ),
-      );
+      if (cause.message.includes('EADDRINUSE')) return reject(taken(address));
+      reject(new MeshtapError('FLOWS_FAILED', `can not serve flows at ${address}`, { cause }));
     });
+  });
+}
+
+const taken = (address: string) =>
+  new MeshtapError('PORT_IN_USE', `can not serve flows at ${address}: something listens there already`, {
+    hint: 'Two agents need two names (--instance) and two addresses (flows.server.listen)',
+  });
+
+/** Whether somebody listens there; who was killed leaves a socket behind. */
+function answers(socket: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const asking = connect(socket, () => {
+      asking.destroy();
+      resolve(true);
+    });
+    asking.on('error', () => resolve(false));
   });
 }
 

@@ -277,7 +277,7 @@ describe('over TLS', () => {
         '--server',
         tls.addresses[0]!,
         '--pod',
-        '/reviews',
+        '/ratings',
         '--last',
         '2',
         '-o',
@@ -293,7 +293,7 @@ describe('over TLS', () => {
         .map((line) => JSON.parse(line).flow.uuid),
     ).toEqual(
       flows
-        .filter(({ source, destination }) => `${source.pod} ${destination.pod}`.includes('reviews'))
+        .filter(({ source, destination }) => `${source.pod} ${destination.pod}`.includes('ratings'))
         .slice(-2)
         .map(({ uuid }) => uuid),
     );
@@ -327,6 +327,10 @@ describe('over TLS', () => {
 });
 
 test('an address that is taken is said to be', async () => {
+  await expect(serveObserver({ hub, version: '', log, socket })).rejects.toMatchObject({
+    code: 'PORT_IN_USE',
+  });
+  expect(await ask(['health', ''])).toEqual([1]);
   const port = Number(tls.addresses[0]!.split(':').at(-1));
   await expect(
     serveObserver({ hub, version: '', log, tcp: { host: '127.0.0.1', port } }),
