@@ -125,3 +125,17 @@ const isDefault = (value: unknown) =>
 
 /** Of an enum: undefined for its first name, which is the default. */
 export const unless = (value: string, first: string) => (value === first ? undefined : value);
+
+/** `google.protobuf.Timestamp` */
+export interface ProtobufTime {
+  readonly seconds: string | number;
+  readonly nanos: number;
+}
+
+export const protobufTime = (time: bigint): ProtobufTime => ({
+  seconds: String(time / BILLION),
+  nanos: Number(time % BILLION),
+});
+
+export const nanosecondsOf = ({ seconds, nanos }: ProtobufTime): bigint =>
+  BigInt(seconds || 0) * BILLION + BigInt(nanos || 0);

@@ -95,3 +95,6 @@ function failure(error: ServiceError, address: string): MeshtapError {
   if (error.code === status.INVALID_ARGUMENT) return new MeshtapError('FILTER_INVALID', error.details);
   return new MeshtapError('FLOWS_FAILED', `${address} gives no flows: ${error.details || error.message}`);
 }
+
+/** For those who load this file late. */
+export type GetFlows = typeof getFlows;

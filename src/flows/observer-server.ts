@@ -19,8 +19,9 @@ import type { Logger } from 'pino';
 import { MeshtapError } from '../errors.js';
 import { compileFilters, type FlowFilter } from './filter.js';
 import type { FlowHub, WatchOptions } from './hub.js';
+import { nanosecondsOf } from './json.js';
 import { namespacesOf } from './namespaces.js';
-import { type GetFlowsRequest, HEALTH, nanosecondsOf, OBSERVER, toMessage } from './protocol.js';
+import { type GetFlowsRequest, HEALTH, OBSERVER, toMessage } from './protocol.js';
 
 /** PEM. */
 export interface ServerTls {

@@ -10,7 +10,16 @@ import type { FlowFilter } from './filter.js';
 import type { FlowEvent } from './flow.js';
 import { fromHubble } from './hubble-read.js';
 import { toHubble } from './hubble-write.js';
-import { field, type Json, objectAt, parseTimestamp, timestamp } from './json.js';
+import {
+  field,
+  type Json,
+  nanosecondsOf,
+  objectAt,
+  type ProtobufTime,
+  parseTimestamp,
+  protobufTime,
+  timestamp,
+} from './json.js';
 
 const definitions = loadSync(['observer.proto', 'health.proto'], {
   includeDirs: [fileURLToPath(new URL('../../proto', import.meta.url))],
@@ -22,11 +31,6 @@ const definitions = loadSync(['observer.proto', 'health.proto'], {
 export const OBSERVER = definitions['observer.Observer'] as unknown as ServiceDefinition;
 export const HEALTH = definitions['grpc.health.v1.Health'] as unknown as ServiceDefinition;
 
-export interface ProtobufTime {
-  readonly seconds: string | number;
-  readonly nanos: number;
-}
-
 /** `GetFlowsRequest` */
 export interface GetFlowsRequest {
   readonly number?: string;
@@ -37,16 +41,6 @@ export interface GetFlowsRequest {
   readonly whitelist?: readonly FlowFilter[];
   readonly blacklist?: readonly FlowFilter[];
 }
-
-const BILLION = 1_000_000_000n;
-
-export const protobufTime = (time: bigint): ProtobufTime => ({
-  seconds: String(time / BILLION),
-  nanos: Number(time % BILLION),
-});
-
-export const nanosecondsOf = ({ seconds, nanos }: ProtobufTime): bigint =>
-  BigInt(seconds || 0) * BILLION + BigInt(nanos || 0);
 
 const getFlows = OBSERVER.GetFlows as unknown as MethodDefinition<GetFlowsRequest, object>;
 

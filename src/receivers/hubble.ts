@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { explain, MeshtapError } from '../errors.js';
 import type { FlowEvent } from '../flows/flow.js';
-import { type ClientTls, getFlows } from '../flows/observer-client.js';
-import { protobufTime } from '../flows/protocol.js';
+import { protobufTime } from '../flows/json.js';
+import type { ClientTls, GetFlows } from '../flows/observer-client.js';
 import { EVENTS } from '../flows/words.js';
 import type { FlowLimits } from './flow-counts.js';
 import { Overlap } from './flow-overlap.js';
@@ -44,6 +44,8 @@ export function hubble({ server, tls, limits, retry = 30_000 }: HubbleOptions): 
     async start(context) {
       context.signal.throwIfAborted();
       const keys = tls && read(tls);
+      // gRPC is large: it is loaded only where it is asked for.
+      const { getFlows } = await import('../flows/observer-client.js');
       let trouble: string | undefined = 'not connected yet';
       let reconnects = 0;
       return new FlowReceiver({
@@ -65,7 +67,7 @@ export function hubble({ server, tls, limits, retry = 30_000 }: HubbleOptions): 
               if (!overlap.isKnown(event)) to.add(event);
             };
             const from = overlap.resume() ?? since;
-            trouble = await follow({ server, tls: keys, from, add, signal, connected });
+            trouble = await follow(getFlows, { server, tls: keys, from, add, signal, connected });
             if (signal.aborted) break;
             context.log.warn({ server, reason: trouble }, 'no flows; trying again');
             await setTimeout(pause * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined);
@@ -94,7 +96,10 @@ interface Following {
 }
 
 /** One connection, to its end; why it ended. */
-async function follow({ server, tls, from, add, signal, connected }: Following): Promise<string> {
+async function follow(
+  getFlows: GetFlows,
+  { server, tls, from, add, signal, connected }: Following,
+): Promise<string> {
   try {
     const events = getFlows({
       address: server,

@@ -5,6 +5,7 @@ import { Option } from 'commander';
 import { MeshtapError } from '../../errors.js';
 import { compileFilters, type FlowFilters } from '../../flows/filter.js';
 import type { FlowEvent } from '../../flows/flow.js';
+import { protobufTime } from '../../flows/json.js';
 import { readLines } from '../../flows/jsonpb.js';
 import type { ClientTls } from '../../flows/observer-client.js';
 import { createPrinter, FORMATS, type Printer } from '../../flows/print.js';
@@ -131,7 +132,6 @@ async function fromServer(
   signal: AbortSignal,
 ): Promise<AsyncIterable<FlowEvent>> {
   const { getFlows } = await import('../../flows/observer-client.js');
-  const { protobufTime } = await import('../../flows/protocol.js');
   const address = options.server ?? `unix:${localSocket(options.instance)}`;
   const count = slowerThan === undefined ? (last ?? first) : undefined;
   const events = getFlows({
