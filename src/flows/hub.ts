@@ -165,6 +165,7 @@ class Watcher {
 
   #miss(event: FlowEvent): void {
     const count = 'flow' in event ? 1 : 'lost' in event ? event.lost.count : 0;
+    if (count === 0) return;
     const { time: last, node } = event;
     this.#lost = this.#lost
       ? { ...this.#lost, count: this.#lost.count + count, last }

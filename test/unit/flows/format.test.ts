@@ -1,9 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { UnreadableFlow } from '../../../src/flows/json.js';
 import { readLine, writeLine } from '../../../src/flows/jsonpb.js';
 import { createPrinter, FORMATS } from '../../../src/flows/print.js';
+import { OBSERVER, toMessage } from '../../../src/flows/protocol.js';
 import { parseDuration, parseWhen } from '../../../src/flows/time-format.js';
+import { FlowCounter } from '../../../src/receivers/flow-counts.js';
 import { flow, response } from '../../support/flows.js';
+
+const GetFlows = OBSERVER.GetFlows!;
 
 describe('a line of JSON', () => {
   test('is read in either spelling of names, enums and numbers', () => {
@@ -62,6 +67,69 @@ describe('a line of JSON', () => {
       ),
     );
   });
+});
+
+test('whatever stands in a line, it is read or said to be unreadable, and what is read can be shown', () => {
+  const names = [
+    ...[
+      'time',
+      'verdict',
+      'IP',
+      'l4',
+      'source',
+      'destination',
+      'Type',
+      'l7',
+      'event_type',
+      'is_reply',
+      'Summary',
+    ],
+    ...['ethernet', 'interface', 'trace_context', 'ip_trace_id', 'destination_service', 'file', 'auth_type'],
+    ...['node_labels', 'drop_reason_desc', 'ingress_allowed_by', '__proto__', 'constructor', 'socket_cookie'],
+  ];
+  const inner = [
+    ...names,
+    'TCP',
+    'flags',
+    'SYN',
+    'http',
+    'code',
+    'headers',
+    'labels',
+    'workloads',
+    'identity',
+    'type',
+  ];
+  const { value } = fc.letrec((tie) => ({
+    value: fc.oneof(
+      { maxDepth: 4 },
+      fc.jsonValue({ maxDepth: 1 }),
+      tie('object'),
+      fc.array(tie('object'), { maxLength: 2 }),
+    ),
+    object: fc.dictionary(fc.constantFrom(...inner), tie('value'), { maxKeys: 4 }),
+  }));
+  const flows = fc.dictionary(fc.constantFrom(...names), value, { maxKeys: 6 });
+  let read = 0;
+  fc.assert(
+    fc.property(flows, (made) => {
+      let event: ReturnType<typeof readLine>;
+      try {
+        event = readLine(JSON.stringify({ flow: made }));
+      } catch (error) {
+        expect(error).toBeInstanceOf(UnreadableFlow);
+        return;
+      }
+      read++;
+      expect(event).toBeDefined();
+      new FlowCounter([1]).add(event!);
+      for (const format of FORMATS) createPrinter({ format }).print(event!);
+      // What can not be sent as it is, is sent without what nobody understands.
+      expect(() => GetFlows.responseSerialize(toMessage(event!))).not.toThrow();
+    }),
+    { numRuns: 2_000 },
+  );
+  expect(read).toBeGreaterThan(100);
 });
 
 test('no control reaches a terminal, whatever others sent', () => {
