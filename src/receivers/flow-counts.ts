@@ -30,12 +30,7 @@ interface Series extends Omit<HttpCounts, 'duration' | 'firstByte' | 'untimed'> 
   untimed: number;
 }
 
-/** What exceeds the budget, on either side. */
-const OVERFLOW: Readonly<Record<Role, Pair>> = {
-  client: overflowPair('client'),
-  server: overflowPair('server'),
-};
-
+/** What exceeds the budget, on one side. */
 function overflowPair(role: Role): Pair {
   const world = { kind: 'world' } as const;
   return { role, local: world, remote: world, port: 0, overflow: true };
@@ -48,6 +43,10 @@ export class FlowCounter {
   readonly #startedAt = Date.now();
   readonly #boundaries: readonly number[];
   readonly #limits: FlowLimits;
+  readonly #overflow: Readonly<Record<Role, Pair>> = {
+    client: overflowPair('client'),
+    server: overflowPair('server'),
+  };
   readonly #ends = new Map<string, NamedEnd>();
   readonly #pairs = new Map<string, Pair>();
   readonly #series = new Map<Pair, Map<string, Series>>();
@@ -119,7 +118,7 @@ export class FlowCounter {
     if (known) return known;
     if (this.#pairs.size >= this.#limits.pairs) {
       this.#overflowed.pairs++;
-      return OVERFLOW[role];
+      return this.#overflow[role];
     }
     const ends = { local: this.#end(local), remote: this.#end(remote) };
     const pair = { role, ...ends, port: server.port, overflow: false };
@@ -142,7 +141,7 @@ export class FlowCounter {
     const full = this.#size >= this.#limits.series;
     if (full && !pair.overflow) {
       this.#overflowed.series++;
-      return this.#seriesOf({ l7 } as Flow, OVERFLOW[pair.role]);
+      return this.#seriesOf({ l7 } as Flow, this.#overflow[pair.role]);
     }
     if (pair.overflow && ofPair.size > 0) return [...ofPair.values()][0]!;
     const series: Series = {
