@@ -173,6 +173,7 @@ export class FlowCounter {
       at: Date.now(),
       boundaries: this.#boundaries,
       tcp: [],
+      dns: [],
       http: [...this.#series.values()]
         .flatMap((ofPair) => [...ofPair.values()])
         .map((series) => ({
