@@ -14,7 +14,9 @@ export type ErrorCode =
   | 'BPFFS_MISSING'
   | 'PORT_IN_USE'
   | 'EXPORT_FAILED'
-  | 'IDENTITY_FAILED';
+  | 'IDENTITY_FAILED'
+  | 'FILTER_INVALID'
+  | 'FLOWS_FAILED';
 
 export interface MeshtapErrorOptions {
   /** What to do about it, one sentence. */

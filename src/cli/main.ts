@@ -3,6 +3,7 @@ import { Command, Option } from 'commander';
 import { VERSION } from '../metrics/version.js';
 import { checkConfiguration } from './config.js';
 import { report } from './failure.js';
+import { withObserve } from './observe/observe.js';
 import { configurationOf, withConfiguration } from './options.js';
 
 // What needs libbpf is loaded by the command that needs it: --help and `config check` work anywhere.
@@ -48,6 +49,8 @@ program
     const { status } = await import('./status.js');
     await status(options);
   });
+
+withObserve(program.command('observe'));
 
 program
   .command('dashboards')

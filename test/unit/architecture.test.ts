@@ -7,10 +7,10 @@ const SRC = join(import.meta.dirname, '../../src');
 /** From left to right: a file imports only from its own stage and from those before it. */
 const STAGES = [
   ['errors.ts', 'dispose.ts'],
-  ['bpf'],
+  ['bpf', 'flows'],
   ['receivers'],
   ['identity'],
-  ['metrics', 'flows'],
+  ['metrics'],
   ['config'],
   ['exporters'],
   ['agent.ts'],
