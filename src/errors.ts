@@ -14,7 +14,9 @@ export type ErrorCode =
   | 'BPFFS_MISSING'
   | 'PORT_IN_USE'
   | 'EXPORT_FAILED'
-  | 'IDENTITY_FAILED';
+  | 'IDENTITY_FAILED'
+  | 'PATTERN_REFUSED'
+  | 'POLICY_INVALID';
 
 export interface MeshtapErrorOptions {
   /** What to do about it, one sentence. */
