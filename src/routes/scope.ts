@@ -55,26 +55,43 @@ function nothing({ of }: Scope, { text }: Pattern): PatternError {
   return new PatternError(text, of === 'path' ? 'matches no path' : 'matches nothing', hint);
 }
 
-/** The shortest beginning of the list that is too much ends with the one to blame. */
+/**
+ * Whom to blame: the first pattern that is too much by itself; else the last of the shortest beginning of the list that is,
+ * as far as the budget's work suffices to look for it.
+ */
 function tooMuch(scope: Scope, budget: Budget): PatternError {
-  let [fits, exceeds] = [0, scope.patterns.length];
-  while (exceeds - fits > 1) {
-    const middle = (fits + exceeds) >>> 1;
-    if (attempt({ ...scope, patterns: scope.patterns.slice(0, middle) }, budget)) fits = middle;
+  const { patterns } = scope;
+  const fits = (some: readonly Pattern[], spent?: (work: number) => void) =>
+    attempt({ ...scope, patterns: some }, budget, spent) !== undefined;
+  const blame = (pattern: Pattern, before: string) =>
+    new PatternError(
+      pattern.text,
+      `makes the automaton of ${scope.name} too large, ${before}`,
+      'Counted repetitions and several .* in one pattern are what takes many states',
+    );
+  const alone = patterns.find((pattern) => !fits([pattern]));
+  if (alone) return blame(alone, 'by itself');
+  let work = 0;
+  const spent = (more: number) => {
+    work += more;
+  };
+  let [enough, exceeds] = [1, patterns.length];
+  while (exceeds - enough > 1 && work < budget.work) {
+    const middle = (enough + exceeds) >>> 1;
+    if (fits(patterns.slice(0, middle), spent)) enough = middle;
     else exceeds = middle;
   }
-  const before = fits === 0 ? '' : `, together with the ${fits} before it`;
-  return new PatternError(
-    scope.patterns[exceeds - 1]!.text,
-    `makes the automaton of ${scope.name} too large${before}`,
-    'Counted repetitions and several .* in one pattern are what takes many',
-  );
+  return blame(patterns[exceeds - 1]!, `together with the ${exceeds - 1} before it`);
 }
 
 class Exceeded extends Error {}
 
 /** Undefined if the budget does not suffice. */
-function attempt(scope: Scope, budget: Budget): CompiledScope | undefined {
+function attempt(
+  scope: Scope,
+  budget: Budget,
+  spent: (work: number) => void = () => {},
+): CompiledScope | undefined {
   let work = 0;
   const spend = (steps: number) => {
     work += steps;
@@ -91,6 +108,8 @@ function attempt(scope: Scope, budget: Budget): CompiledScope | undefined {
   } catch (error) {
     if (error instanceof Exceeded) return undefined;
     throw error;
+  } finally {
+    spent(work);
   }
 }
 

@@ -180,7 +180,7 @@ describe('an automaton that would be too large', () => {
       expect.objectContaining({
         code: 'PATTERN_REFUSED',
         pattern: explosive,
-        message: expect.stringMatching(/automaton of shop too large, together with the 25 before it/),
+        message: expect.stringMatching(/automaton of shop too large, by itself/),
       }) as Error,
     );
   });
