@@ -16,7 +16,9 @@ export type ErrorCode =
   | 'EXPORT_FAILED'
   | 'IDENTITY_FAILED'
   | 'FILTER_INVALID'
-  | 'FLOWS_FAILED';
+  | 'FLOWS_FAILED'
+  | 'PATTERN_REFUSED'
+  | 'POLICY_INVALID';
 
 export interface MeshtapErrorOptions {
   /** What to do about it, one sentence. */

@@ -74,6 +74,18 @@ program
   .argument('<file>', 'YAML file')
   .action(checkConfiguration);
 
+program
+  .command('policy')
+  .description('policies in the grammar of CiliumNetworkPolicy')
+  .command('check')
+  .description('explain what they would do; errors name the line and the column. Nothing is enforced yet')
+  .argument('<file...>', 'YAML files')
+  .option('--json', 'all of it as JSON')
+  .action(async (files, options) => {
+    const { checkPolicies } = await import('./policy.js');
+    checkPolicies(files, options);
+  });
+
 // Nobody reads any more (`meshtap demo | head`): that is a request to end.
 process.stdout.on('error', () => process.emit('SIGTERM'));
 
