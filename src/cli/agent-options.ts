@@ -30,7 +30,7 @@ export async function agentOptions(
   signal?: AbortSignal,
 ): Promise<AgentOptions> {
   const watched = watchedCgroup(config);
-  const { identity, limits, instance, idleAfter, foldAfter } = config;
+  const { identity, limits, instance, tls, idleAfter, foldAfter } = config;
   const { identities, ...budgets } = limits;
   const memory = run.ephemeral ? {} : { memory: cgroupsOf(instance) };
   const cgroups = cgroup({ watched, ...identity.cgroup, ...memory });
@@ -38,7 +38,7 @@ export async function agentOptions(
   const containerNames = containers({ cgroups, watched, ...identity.containers });
   const named = (path: string) => kubernetesNames?.ofPath(path) ?? containerNames.ofPath(path);
   return {
-    receivers: [ebpf({ cgroup: watched, instance, limits: budgets, idleAfter, ...run })],
+    receivers: [ebpf({ cgroup: watched, instance, limits: budgets, tls: tls.decode, idleAfter, ...run })],
     resolvers: [
       staticTable({
         entries: identity.static,
