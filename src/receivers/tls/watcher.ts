@@ -9,9 +9,11 @@ import { imageOf, mappedFiles, nameOf, processesIn } from './processes.js';
 const LIBRARIES: readonly TlsLibrary[] = [openssl];
 /** Milliseconds between two looks at the processes; a connection that is older than the probes is read from its middle. */
 const LOOK = 250;
-/** A process that has loaded no library yet is asked again at each of so many looks, then at each so-manieth. */
-const EAGER = 40;
-const SELDOM = 20;
+/** Whether a process executes something else is asked at each of its first looks, then at each so-manieth. */
+const YOUNG = 8;
+const OFTEN = 4;
+/** Whether it has loaded a library by now is asked as often at first, and after so many looks at each so-manieth. */
+const SELDOM = 32;
 
 /**
  * The kernel takes about 100 ms for each probe that ends, one after the other. While so many wait for it, no process is
@@ -93,22 +95,25 @@ export class TlsWatcher implements AsyncDisposable {
   }
 
   #see(pid: number): void {
-    const image = imageOf(pid);
     let watched = this.#processes.get(pid);
+    if (watched && watched.looks >= YOUNG && (watched.looks + pid) % OFTEN !== 0) {
+      watched.looks++;
+      return;
+    }
+    const image = imageOf(pid);
     if (watched && watched.image !== image) {
       this.#leave(pid);
       watched = undefined;
     }
     if (image === undefined) return;
     if (!watched) {
-      watched = { image, probes: [], library: undefined, looks: 0, problem: undefined };
-      this.#processes.set(pid, watched);
+      // at the first look it may be about to execute something else, or to end
+      this.#processes.set(pid, { image, probes: [], library: undefined, looks: 1, problem: undefined });
+      return;
     }
-    watched.looks++;
-    // at the first look it may be about to execute something else, or to end
-    if (watched.looks === 1 || this.#ending > MOST_ENDING) return;
-    if (watched.library !== undefined || (watched.looks > EAGER && watched.looks % SELDOM !== 0)) return;
-    this.#probe(pid, watched);
+    const looks = ++watched.looks;
+    const due = looks < SELDOM || (looks + pid) % SELDOM < OFTEN;
+    if (watched.library === undefined && due && this.#ending <= MOST_ENDING) this.#probe(pid, watched);
   }
 
   #probe(pid: number, watched: Watched): void {
