@@ -76,7 +76,15 @@ struct {
 	__type(value, __u32);
 } no_programs SEC(".maps");
 
-#define ON_THE_STACK_OF_THE_THREAD(ctx) bpf_tail_call(ctx, &no_programs, 0)
+/* A program at functions of applications, as any of them has to begin. */
+#define PROBE(section, name)                                        \
+	static __always_inline int at_##name(struct registers *regs); \
+	SEC(section) int name(struct registers *regs)               \
+	{                                                           \
+		bpf_tail_call(regs, &no_programs, 0);               \
+		return at_##name(regs);                             \
+	}                                                           \
+	static __always_inline int at_##name(struct registers *regs)
 
 /* A call that has begun, by its thread. */
 struct call {
@@ -284,55 +292,40 @@ static __always_inline int end_call(struct registers *regs, __u32 direction)
 	return take_bytes(&call, call.count_at ? count : result);
 }
 
-SEC("uprobe")
-int enter_read(struct registers *regs)
+PROBE("uprobe", enter_read)
 {
-	ON_THE_STACK_OF_THE_THREAD(regs);
 	return begin_call(regs, IN, 0);
 }
 
-SEC("uprobe")
-int enter_write(struct registers *regs)
+PROBE("uprobe", enter_write)
 {
-	ON_THE_STACK_OF_THE_THREAD(regs);
 	return begin_call(regs, OUT, 0);
 }
 
-SEC("uprobe")
-int enter_read_ex(struct registers *regs)
+PROBE("uprobe", enter_read_ex)
 {
-	ON_THE_STACK_OF_THE_THREAD(regs);
 	return begin_call(regs, IN, ARGUMENT_4(regs));
 }
 
-SEC("uprobe")
-int enter_write_ex(struct registers *regs)
+PROBE("uprobe", enter_write_ex)
 {
-	ON_THE_STACK_OF_THE_THREAD(regs);
 	return begin_call(regs, OUT, ARGUMENT_4(regs));
 }
 
-SEC("uretprobe")
-int leave_read(struct registers *regs)
+PROBE("uretprobe", leave_read)
 {
-	ON_THE_STACK_OF_THE_THREAD(regs);
 	return end_call(regs, IN);
 }
 
-SEC("uretprobe")
-int leave_write(struct registers *regs)
+PROBE("uretprobe", leave_write)
 {
-	ON_THE_STACK_OF_THE_THREAD(regs);
 	return end_call(regs, OUT);
 }
 
-SEC("uprobe")
-int unseen(struct registers *regs)
+PROBE("uprobe", unseen)
 {
-	int slot;
+	int slot = slot_of_ssl(ARGUMENT_1(regs));
 
-	ON_THE_STACK_OF_THE_THREAD(regs);
-	slot = slot_of_ssl(ARGUMENT_1(regs));
 	if (slot >= 0)
 		miss(slot, OUT);
 	return 0;
