@@ -20,6 +20,18 @@ int egress(struct __sk_buff *skb)
 	return 1;
 }
 
+SEC("cgroup_skb/ingress")
+int dns_ingress(struct __sk_buff *skb)
+{
+	return 1;
+}
+
+SEC("cgroup_skb/egress")
+int dns_egress(struct __sk_buff *skb)
+{
+	return 1;
+}
+
 SEC("sockops")
 int sock_ops(struct bpf_sock_ops *ctx)
 {

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * Counts HTTP/1, HTTP/2, gRPC and TCP between services, where the segments pass. UAPI hooks only; 5.10 and later.
+ * Counts HTTP/1, HTTP/2, gRPC, DNS and TCP between services, where the segments pass. UAPI hooks only; 5.10 and later.
  *
  *   sock_ops  connections: connect latency, establishment, end
  *   egress    what this socket sends: in order, but for retransmissions
  *   ingress   what arrives for it: before TCP puts it in order, and once more if it was lost or doubled
  *   release   the end of sockets that were open before this program was
+ *   dns_egress, dns_ingress  queries and answers; programs of their own, so that the verifier has less to do for each
  *
  * Every program lets its packet pass, always.
  */
 #include "lib/meeting.h"
 #include "lib/reading.h"
+#include "protocols/dns.h"
 
 char LICENSE[] SEC("license") = "GPL"; /* the kernel has no word for the other choice */
 
@@ -80,6 +82,25 @@ static __always_inline void notice_end(struct __sk_buff *skb, struct connection 
 		finish(skb);
 }
 
+/*
+ * What others left meanwhile is the caller's. They may go on leaving for as long as it looks, and a gate that nobody
+ * opens any more would be worse than to look too seldom.
+ */
+static __always_inline void open_gate(struct __sk_buff *skb, struct connection *c, __u32 received)
+{
+	for (int i = 1; i <= LOOKS; i++) {
+		if (c->ending)
+			finish(skb);
+		if (!leave_or_look(c, i == LOOKS))
+			break;
+		catch_up(skb, received);
+	}
+	if (c->ending && !c->ended && enter(c)) {
+		finish(skb);
+		leave_or_look(c, 1);
+	}
+}
+
 SEC("cgroup_skb/ingress")
 int ingress(struct __sk_buff *skb)
 {
@@ -137,13 +158,7 @@ int ingress(struct __sk_buff *skb)
 		if (c->early || is_behind(c, position(&c->stream[IN], received)))
 			catch_up(skb, received);
 	}
-	for (int i = 0; i < 4; i++) {
-		if (c->ending)
-			finish(skb);
-		if (!leave_or_look(c))
-			break;
-		catch_up(skb, received);
-	}
+	open_gate(skb, c, received);
 	notice_end(skb, c, reset);
 	return PASS;
 }
@@ -176,11 +191,8 @@ int egress(struct __sk_buff *skb)
 	/* the acknowledgement that this packet carries tells what has arrived in order */
 	received = received_of(c, tcp->rcv_nxt);
 	if (is_behind(c, position(&c->stream[IN], received)) && enter(c)) {
-		for (int i = 0; i < 4; i++) {
-			catch_up(skb, received);
-			if (!leave_or_look(c))
-				break;
-		}
+		catch_up(skb, received);
+		open_gate(skb, c, received);
 	}
 	if (seg.length || seg.fin)
 		send_out(skb, c, &seg);
@@ -278,7 +290,7 @@ static __always_inline void closed(struct bpf_sock_ops *ctx)
 		return;
 	if (end_connection(c))
 		FAIL_OUTSTANDING(fail_in_sock_ops, ctx);
-	leave_or_look(c);
+	leave_or_look(c, 1);
 }
 
 SEC("sockops")
@@ -327,4 +339,20 @@ int release(struct bpf_sock *sk)
 	c->void_before = c->asked;
 	drop_void(c);
 	return 1;
+}
+
+SEC("cgroup_skb/ingress")
+int dns_ingress(struct __sk_buff *skb)
+{
+	if (is_dns(skb))
+		see_dns(skb, IN);
+	return PASS;
+}
+
+SEC("cgroup_skb/egress")
+int dns_egress(struct __sk_buff *skb)
+{
+	if (is_dns(skb))
+		see_dns(skb, OUT);
+	return PASS;
 }

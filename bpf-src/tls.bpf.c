@@ -144,6 +144,7 @@ static __noinline int open_slot(__u64 cookie, struct tls_socket *socket)
 	c->peer_cgroup = socket->peer_cgroup;
 	__builtin_memcpy(c->local_address, socket->local_address, 16);
 	__builtin_memcpy(c->remote_address, socket->remote_address, 16);
+	__builtin_memcpy(c->name, socket->name, 16);
 	c->local_port = socket->local_port;
 	c->remote_port = socket->remote_port;
 	c->role = socket->role;

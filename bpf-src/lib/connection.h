@@ -23,6 +23,7 @@
 #endif
 
 #define OUTSTANDING 32 /* requests kept per connection; a power of two */
+#define ROOT_CGROUP 1  /* whoever has no cgroup of its own: its address says more */
 
 enum direction { IN, OUT };
 
@@ -109,6 +110,7 @@ struct connection {
 	__u8 synced;
 	__u8 early;	   /* pieces kept */
 	__u8 tls;	   /* carries it */
+	__u8 recalled;	   /* name is looked up */
 	__u64 tuple; /* hash of the four above */
 	__u32 active_isn, passive_isn; /* first sequence number of each side's data: the same at both ends */
 	__u64 connecting_at, connect_ns;
@@ -117,6 +119,7 @@ struct connection {
 	__u32 epoch, pair, series;
 	__u64 series_tag;
 	__u64 peer_cgroup;
+	__u64 name[2]; /* under which the remote address was asked for, 0 = none */
 
 #ifdef INSIDE_TLS
 	__u32 process; /* that used it last */

@@ -88,6 +88,60 @@ struct {
 	__type(value, __u32);
 } prefixes SEC(".maps");
 
+/*
+ * Queries of DNS without an answer. Not an LRU map: what it forgets would be neither answered nor unanswered. User
+ * space takes out what is old.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct dns_pending_key);
+	__type(value, struct dns_pending);
+} dns_pending SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct dns_key);
+	__type(value, __u32);
+} dns_series SEC(".maps");
+
+/* One stripe more than others have: the last one is user space's, which counts what was never answered. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2048);
+	__type(key, __u32);
+	__type(value, struct dns_value);
+} dns_values SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 2048);
+	__type(value, __u32);
+} free_dns_series SEC(".maps");
+
+/* DNS names, and the ids that stand for them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 512);
+	__type(key, struct dns_name);
+	__type(value, __u64);
+} dns_names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 512);
+	__type(value, __u64);
+} free_names SEC(".maps");
+
+/* Addresses by the names for which services were told them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct named_key);
+	__type(value, struct named);
+} named SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -101,6 +155,7 @@ struct tls_socket {
 	__u64 ended_at; /* ns; 0 = it is open */
 	__u64 cgroup, peer_cgroup;
 	__u8 local_address[16], remote_address[16];
+	__u64 name[2]; /* of the remote address, as in struct connection */
 	__u16 local_port, remote_port; /* host byte order */
 	__u8 role;
 	__u8 failure; /* how it ended */
@@ -114,6 +169,24 @@ struct {
 	__type(key, __u64);
 	__type(value, struct tls_socket);
 } tls_sockets SEC(".maps");
+/* An index or an id for a new key, or that of whoever was faster; what `overflow` says if none is left. */
+#define TAKE_INDEX(map, free, key, overflow)                                                                      \
+	({                                                                                                        \
+		__typeof__(overflow) *found = bpf_map_lookup_elem(&map, key), fresh = 0, index = overflow;        \
+		if (found) {                                                                                      \
+			index = *found;                                                                           \
+		} else if (!bpf_map_pop_elem(&free, &fresh)) {                                                    \
+			if (!bpf_map_update_elem(&map, key, &fresh, BPF_NOEXIST)) {                               \
+				index = fresh;                                                                    \
+			} else {                                                                                  \
+				bpf_map_push_elem(&free, &fresh, 0);                                              \
+				found = bpf_map_lookup_elem(&map, key);                                           \
+				if (found)                                                                        \
+					index = *found;                                                           \
+			}                                                                                         \
+		}                                                                                                 \
+		index;                                                                                            \
+	})
 
 static __always_inline __u32 stripe_of(__u32 index)
 {

@@ -31,8 +31,6 @@ static __noinline int find_by_handshake(struct connection *c)
 	return 1;
 }
 
-#define ROOT_CGROUP 1 /* whoever has no cgroup of its own: its address says more */
-
 /* Sees the connection for the first time in a packet: its addresses, and the cgroup of this end. */
 __attribute__((noinline)) int meet(struct __sk_buff *skb, __u32 direction)
 {

@@ -61,13 +61,15 @@ static __always_inline int enter(struct connection *c)
 	return mine;
 }
 
-/* True if somebody left something: then the gate stays with the caller, who looks again. */
-static __always_inline int leave_or_look(struct connection *c)
+#define LOOKS 8 /* ... in a row: then the rest waits for the next packet */
+
+/* True if somebody left something: then the gate stays with the caller, who looks again, unless it was for the last time. */
+static __always_inline int leave_or_look(struct connection *c, int last)
 {
 	int again;
 
 	take(&c->lock);
-	again = c->gate & LOOK_AGAIN;
+	again = !last && c->gate & LOOK_AGAIN;
 	c->gate = again ? BUSY : 0;
 	leave(&c->lock);
 	return again;

@@ -4,6 +4,7 @@
 #define MESHTAP_SERIES_H
 
 #include "lib/connection.h"
+#include "lib/names.h"
 
 static __always_inline __u32 current_epoch(void)
 {
@@ -13,42 +14,23 @@ static __always_inline __u32 current_epoch(void)
 	return c ? c->epoch : 0;
 }
 
-/* An index for a new key, or that of whoever was faster. 0 or 1: the budget is spent. */
-#define TAKE_INDEX(map, free, key, overflow)                                                                      \
-	({                                                                                                        \
-		__u32 *found = bpf_map_lookup_elem(&map, key), fresh = 0, index = overflow;                       \
-		if (found) {                                                                                      \
-			index = *found;                                                                           \
-		} else if (!bpf_map_pop_elem(&free, &fresh)) {                                                    \
-			if (!bpf_map_update_elem(&map, key, &fresh, BPF_NOEXIST)) {                               \
-				index = fresh;                                                                    \
-			} else {                                                                                  \
-				bpf_map_push_elem(&free, &fresh, 0);                                              \
-				found = bpf_map_lookup_elem(&map, key);                                           \
-				if (found)                                                                        \
-					index = *found;                                                           \
-			}                                                                                         \
-		}                                                                                                 \
-		index;                                                                                            \
-	})
-
 static __always_inline __u32 overflow_of(__u8 role)
 {
 	return role == ROLE_CLIENT ? OVERFLOW_CLIENT : OVERFLOW_SERVER;
 }
 
 /* What stands for the remote end in the key: its cgroup, a prefix known to user space, or its address. */
-static __always_inline void name_peer(struct connection *c, struct pair_key *key)
+static __always_inline void name_end(__u64 cgroup, const __u8 *remote, struct pair_key *key)
 {
 	struct prefix_key address = { .bits = 128 };
 	__u32 *verdict;
 
-	if (c->peer_cgroup) {
+	if (cgroup) {
 		key->peer_kind = PEER_CGROUP;
-		*(__u64 *)key->peer = c->peer_cgroup;
+		*(__u64 *)key->peer = cgroup;
 		return;
 	}
-	__builtin_memcpy(address.address, c->remote_address, 16);
+	__builtin_memcpy(address.address, remote, 16);
 	verdict = bpf_map_lookup_elem(&prefixes, &address);
 	if (verdict && *verdict == PREFIX_WORLD) {
 		key->peer_kind = PEER_WORLD;
@@ -57,8 +39,23 @@ static __always_inline void name_peer(struct connection *c, struct pair_key *key
 		*(__u32 *)key->peer = *verdict;
 	} else {
 		key->peer_kind = PEER_ADDRESS;
-		__builtin_memcpy(key->peer, c->remote_address, 16);
+		__builtin_memcpy(key->peer, remote, 16);
 	}
+}
+
+/* Names are looked up once: the address may get another one while the connection lasts. */
+static __always_inline void name_peer(struct connection *c, struct pair_key *key)
+{
+	name_end(c->peer_cgroup, c->remote_address, key);
+	if (key->peer_kind != PEER_WORLD || c->role != ROLE_CLIENT)
+		return;
+	if (!c->recalled)
+		recall(c->cgroup, c->remote_address, c->name);
+	c->recalled = 1;
+	if (!c->name[0])
+		return;
+	key->peer_kind = PEER_NAME;
+	__builtin_memcpy(key->peer, c->name, 16);
 }
 
 static __noinline int find_pair(struct connection *c)

@@ -98,6 +98,7 @@ static __noinline int publish_tls(struct connection *c)
 	socket.peer_cgroup = c->peer_cgroup;
 	__builtin_memcpy(socket.local_address, c->local_address, 16);
 	__builtin_memcpy(socket.remote_address, c->remote_address, 16);
+	__builtin_memcpy(socket.name, c->name, 16);
 	socket.local_port = c->local_port;
 	socket.remote_port = c->remote_port;
 	socket.role = c->role;

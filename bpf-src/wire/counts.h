@@ -22,6 +22,7 @@ enum peer_kind {
 	PEER_CGROUP,  /* peer starts with the cgroup id of the other socket, which is on this machine */
 	PEER_PREFIX,  /* peer starts with the id (u32) that user space gave to a prefix */
 	PEER_WORLD,   /* an address that user space declared not to be worth a series of its own */
+	PEER_NAME,    /* the same, but peer holds one or two ids (u64) of DNS names it was asked for by */
 };
 
 enum method {
@@ -156,6 +157,79 @@ struct http_value {
 	struct histogram first_byte; /* first byte of the request to first byte of the answer */
 };
 
+/* DNS over UDP: a pair, a type of query, and what came of it. */
+struct dns_key {
+	__u32 pair;    /* index of the pair */
+	__u16 type;    /* of RFC 1035 3.2.2 and its successors, 0 = none that is told apart */
+	__u8 outcome;  /* the RCODE of the answer, or DNS_ASKED */
+	__u8 addresses; /* in the answer, at most DNS_ADDRESSES */
+};
+
+enum dns_outcome { DNS_ASKED = 16 };
+
+enum dns_bound {
+	DNS_ADDRESSES = 16,
+	DNS_PATIENCE = 10,	    /* seconds that an answer may take */
+	NAME_LIVES = 60,	    /* seconds that a name holds for an address: its TTL, but at least so long */
+	NAME_LIVES_AT_MOST = 86400, /* ... and at most */
+	NAME_GRACE = 600,	    /* ... and so long after it: people go on with what they were told */
+};
+
+enum dns_record {
+	RECORD_OTHER,
+	RECORD_A,
+	RECORD_AAAA,
+	RECORD_CNAME,
+	RECORD_PTR,
+	RECORD_SRV,
+	RECORD_TXT,
+	RECORD_MX,
+	DNS_RECORDS,
+};
+
+struct dns_value {
+	__u64 queries;		   /* DNS_ASKED: begun */
+	__u64 unanswered;	   /* ... and given up */
+	__u64 record[DNS_RECORDS]; /* answers: records in them */
+	struct histogram duration; /* answers: query to answer */
+};
+
+/* A query on its way. The cookie stands for the socket, and so for its network namespace too. */
+struct dns_pending_key {
+	__u64 cookie;
+	__u64 name; /* hash of it */
+	__u8 client[16]; /* of a server's socket, which has many; or zero */
+	__u16 client_port, id, type;
+	__u16 role;
+};
+
+struct dns_pending {
+	__u64 at; /* ns: when it was sent */
+	struct pair_key pair;
+};
+
+/* As on the wire (RFC 1035 3.1), in lower case: labels behind their lengths. Zeros behind its end. */
+struct dns_name {
+	__u8 byte[256];
+};
+
+/* In place of the second name: there are more, ... */
+#define NAME_MANY (~0ull)
+/* ... all below the same domain as the first. */
+#define NAME_SIBLINGS (~1ull)
+
+struct named_key {
+	__u64 cgroup; /* of whoever asked */
+	__u8 address[16];
+};
+
+/* Ids of names, which are never given twice. */
+struct named {
+	__u64 name, other;	  /* the one it was told last, and one before that, which still lives; 0 = none */
+	__u64 until, other_until; /* ns, CLOCK_MONOTONIC: end of their TTL */
+	__u64 domain;		  /* hash of the domain that all of them are below, 0 = there are several */
+};
+
 /*
  * The ledger. Each request seen ends in exactly one of answered, failed or a reason why not; what is missing from
  * the sum is in flight. Each response seen is matched (it answered a request), interim, or a reason.
@@ -183,11 +257,20 @@ enum ledger_entry {
 	SEGMENTS_EARLY_DROPPED,	 /* ... and found no room */
 	EXCHANGES_UNKNOWN,	 /* answered or failed too; a part of HPACK's table that was not seen left something unknown */
 	METHODS_OVERFLOWED,	 /* gRPC calls whose method is not told apart */
+	QUERIES_SEEN,		 /* DNS; what is neither of the next two nor in flight is unanswered */
+	QUERIES_ANSWERED,	 /* counted in a series with a code */
+	QUERIES_UNTRACKED,	 /* ... and found no room to wait for its answer */
+	QUERIES_REPEATED,	 /* sent again before it was answered: the same query */
+	ANSWERS_SEEN,		 /* DNS */
+	ANSWERS_UNMATCHED,	 /* nobody waits for it: late, sent twice, or nobody ever asked */
+	DATAGRAMS_MALFORMED,	 /* at the port of DNS, but no query nor an answer to one */
+	LOOKUPS_OVERFLOWED,	 /* queries and answers counted in an overflow series */
+	NAMES_OVERFLOWED,	 /* DNS answers whose name found no room: their addresses have none */
 	SERIES_OVERFLOWED,	 /* exchanges counted in an overflow series (they are in answered or failed too) */
 	PAIRS_OVERFLOWED,	 /* connections counted in an overflow pair */
 	CONNECTIONS_TLS_DECODED, /* (they are in CONNECTIONS_TLS too) HTTP is read inside */
 	LEDGER_ENTRIES,
-	LEDGER_ROOM = 32, /* and LEDGER_ROLES, powers of two: a place is found by shifts and masks, which any verifier follows */
+	LEDGER_ROOM = 64, /* and LEDGER_ROLES, powers of two: a place is found by shifts and masks, which any verifier follows */
 	LEDGER_ROLES = 4,
 };
 
@@ -221,6 +304,9 @@ struct wire_enums {
 	enum rpc_method rpc_method;
 	enum ledger_entry ledger_entry;
 	enum prefix_verdict prefix_verdict;
+	enum dns_outcome dns_outcome;
+	enum dns_bound dns_bound;
+	enum dns_record dns_record;
 };
 #ifdef __bpf__
 const struct wire_enums *unused_wire_enums __attribute__((unused));

@@ -241,10 +241,15 @@ function dns(family: 'otel' | 'hubble') {
     }),
     graph({
       title: 'DNS lookups by code',
-      description: 'Which lookups fail, and how?',
+      description: 'Which lookups fail, and how? “timeout”: no answer within ten seconds.',
       unit: 'reqps',
       width: 8,
-      queries: [{ expr: rate(count, ['dns_response_code'], { matchers }), legend: '{{dns_response_code}}' }],
+      queries: [
+        {
+          expr: rate(count, ['dns_response_code', 'error_type'], { matchers }),
+          legend: '{{dns_response_code}} {{error_type}}',
+        },
+      ],
     }),
     graph({
       title: 'DNS lookup, p99',

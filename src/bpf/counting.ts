@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { randomBytes } from 'node:crypto';
 import { MeshtapError } from '../errors.js';
 import { maps as definitions, enums } from './generated/counts.js';
 import { type BpfMap, MAP_TYPE } from './map.js';
@@ -17,9 +18,13 @@ export interface Limits {
   readonly series: number;
   /** Segments that came early and wait for those before them. @default 1024 */
   readonly early: number;
+  /** Series of DNS: a pair with type and code. @default 2048 */
+  readonly lookups: number;
+  /** DNS names that stand for addresses: each service may have a pair with each. @default 512 */
+  readonly names: number;
 }
 
-export const DEFAULT_LIMITS: Limits = { pairs: 2048, series: 8192, early: 1024 };
+export const DEFAULT_LIMITS: Limits = { pairs: 2048, series: 8192, early: 1024, lookups: 2048, names: 512 };
 
 /** What decides how the kernel counts. */
 export interface CountingOptions {
@@ -36,6 +41,7 @@ export type Maps = ReadonlyMap<string, BpfMap>;
 /** Indices below it are the overflow series of each side. */
 export const FIRST_INDEX = enums.slot.FIRST_INDEX;
 const MAX_STRIPES = 8;
+const ADDRESSES_PER_NAME = 8;
 const BOUNDARIES = 32;
 const NEVER = 0xffff_ffff_ffff_ffffn;
 
@@ -45,7 +51,8 @@ export function stripesFor(cpus: number): number {
 }
 
 /** Capacities of the maps whose size is not the object's own affair. */
-function capacities({ pairs, series, early }: Limits, stripes: number): Partial<Record<MapName, number>> {
+function capacities(limits: Limits, stripes: number): Partial<Record<MapName, number>> {
+  const { pairs, series, early, lookups, names } = limits;
   return {
     pairs,
     pair_values: pairs * stripes,
@@ -55,6 +62,12 @@ function capacities({ pairs, series, early }: Limits, stripes: number): Partial<
     free_series: series,
     ledgers: stripes,
     early,
+    dns_series: lookups,
+    dns_values: lookups * (stripes + 1), // one is for user space
+    free_dns_series: lookups,
+    dns_names: names,
+    free_names: names,
+    named: names * ADDRESSES_PER_NAME,
   };
 }
 
@@ -79,6 +92,8 @@ export function configureCounting(
 const SHARED: readonly MapName[] = [
   ...(['pairs', 'pair_values', 'free_pairs', 'http_series', 'http_values', 'free_series'] as const),
   ...(['rpc_methods', 'free_methods', 'ledgers', 'prefixes', 'control'] as const),
+  ...(['dns_series', 'dns_values', 'free_dns_series', 'dns_pending'] as const),
+  ...(['dns_names', 'free_names', 'named'] as const),
 ];
 
 /**
@@ -102,15 +117,22 @@ export function checkLayout(maps: Maps): void {
 }
 
 /** Hands out the indices of maps that were just created. */
-export function fillFreeQueues(maps: Maps, { pairs, series }: Limits): void {
+export function fillFreeQueues(maps: Maps, { pairs, series, lookups, names }: Limits): void {
   for (const [name, first, budget] of [
     ['free_pairs', FIRST_INDEX, pairs],
     ['free_series', FIRST_INDEX, series],
+    ['free_dns_series', FIRST_INDEX, lookups],
     ['free_methods', enums.rpc_method.FIRST_RPC_METHOD, definitions.free_methods.maxEntries],
   ] as const) {
     const queue = maps.get(name)!;
     for (let index: number = first; index < budget; index++) queue.push(new Uint32Array([index]));
   }
+  for (let i = 0; i < names; i++) pushFreshName(maps.get('free_names')!);
+}
+
+/** Hands out an id for a DNS name that no name ever had: open connections may remember those of former names. */
+export function pushFreshName(queue: BpfMap): void {
+  queue.push(randomBytes(8));
 }
 
 /** Bytes of kernel memory, known before the start. */
@@ -134,6 +156,12 @@ const BY_LIMIT: Readonly<Partial<Record<string, keyof Limits>>> = {
   http_values: 'series',
   free_series: 'series',
   early: 'early',
+  dns_series: 'lookups',
+  dns_values: 'lookups',
+  free_dns_series: 'lookups',
+  dns_names: 'names',
+  free_names: 'names',
+  named: 'names',
 };
 
 /**
@@ -143,7 +171,7 @@ const BY_LIMIT: Readonly<Partial<Record<string, keyof Limits>>> = {
 export function footprintOf(limits: Limits, cpus: number): Footprint {
   const sizes: Partial<Record<string, number>> = capacities(limits, stripesFor(cpus));
   const maps: Record<string, number> = {};
-  const parts = { series: 0, pairs: 0, early: 0, fixed: 0 };
+  const parts = { series: 0, pairs: 0, early: 0, lookups: 0, names: 0, fixed: 0 };
   const perConnection: Record<string, number> = {};
   for (const [name, map] of Object.entries(definitions)) {
     const entry = { entries: sizes[name] ?? map.maxEntries, key: map.key.size, value: map.value.size };

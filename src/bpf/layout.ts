@@ -20,6 +20,13 @@ const GROUPS: Record<string, Group> = {
   free_series: 'counts',
   rpc_methods: 'counts',
   free_methods: 'counts',
+  dns_series: 'counts',
+  dns_values: 'counts',
+  free_dns_series: 'counts',
+  dns_names: 'counts',
+  free_names: 'counts',
+  named: 'counts',
+  dns_pending: 'counts',
   control: 'counts',
   ledgers: 'ledger',
   prefixes: 'prefixes',
@@ -32,7 +39,7 @@ export const groupOf = (map: string): Group => GROUPS[map] ?? 'connections';
 const ENUMS: Record<Group, readonly (keyof typeof enums)[]> = {
   counts: [
     ...(['slot', 'role', 'peer_kind', 'method', 'http_version', 'failure'] as const),
-    ...(['grpc_status', 'rpc_method'] as const),
+    ...(['grpc_status', 'rpc_method', 'dns_outcome', 'dns_record'] as const),
   ],
   ledger: ['role', 'ledger_entry'],
   prefixes: ['prefix_verdict'],
@@ -121,6 +128,8 @@ function countsChange(before: Layout, now: Layout): string | undefined {
   if (before.boundaries.join() !== now.boundaries.join()) return 'the latency boundaries changed';
   if (before.limits.pairs !== now.limits.pairs) return 'the limit of pairs changed';
   if (before.limits.series !== now.limits.series) return 'the limit of series changed';
+  if (before.limits.lookups !== now.limits.lookups) return 'the limit of lookups changed';
+  if (before.limits.names !== now.limits.names) return 'the limit of names changed';
   if (before.stripes !== now.stripes) return 'the machine has another number of CPUs';
   return undefined;
 }

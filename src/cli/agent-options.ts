@@ -7,6 +7,7 @@ import { prometheus } from '../exporters/prometheus.js';
 import { cgroup } from '../identity/cgroup.js';
 import { cgroupMount } from '../identity/cgroup-mount.js';
 import { containers } from '../identity/containers.js';
+import { dns } from '../identity/dns.js';
 import { kubernetes } from '../identity/kubernetes.js';
 import { local } from '../identity/local.js';
 import { staticTable } from '../identity/static.js';
@@ -49,6 +50,7 @@ export async function agentOptions(
       ...(kubernetesNames ? [kubernetesNames] : []),
       containerNames,
       cgroups,
+      ...(identity.dns.names ? [dns(identity.dns)] : []),
     ],
     exporters: await exportersOf(config),
     dialects: config.dialects,

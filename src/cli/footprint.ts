@@ -38,6 +38,8 @@ export function shares({ identities, ...limits }: Config['limits']): Share[] {
     kernel('series'),
     kernel('pairs'),
     kernel('early'),
+    kernel('lookups'),
+    kernel('names'),
     ...Object.entries(perConnection).map(([map, each]) => ({
       what: `${PER_CONNECTION}${map}`,
       limit: undefined,
@@ -47,8 +49,8 @@ export function shares({ identities, ...limits }: Config['limits']): Share[] {
     { what: 'others', limit: 1, each: parts.fixed, where: 'kernel' },
     { what: 'identities', limit: identities, each: NAME_BYTES, where: 'process' },
     {
-      what: 'ended series and pairs',
-      limit: limits.series + limits.pairs,
+      what: 'ended series, pairs and lookups',
+      limit: limits.series + limits.pairs + limits.lookups,
       each: ENDED_BYTES,
       where: 'process',
     },
@@ -58,17 +60,17 @@ export function shares({ identities, ...limits }: Config['limits']): Share[] {
 const total = (all: readonly Share[], where: Share['where']): number =>
   all.reduce((sum, share) => (share.where === where ? sum + share.each * (share.limit ?? 0) : sum), 0);
 
-/** `at most 15.2 MiB in the kernel and 2.0 KiB to 12.0 KiB for each open connection, ...` */
+/** `at most 18.2 MiB in the kernel and 2.0 KiB to 12.0 KiB for each open connection, ...` */
 export function footprintLine(limits: Config['limits']): string {
   const all = shares(limits);
   const sockets = all.filter(({ what }) => what.startsWith(PER_CONNECTION)).map(({ each }) => each);
   const [least, most] = [Math.min(...sockets), sockets.reduce((sum, each) => sum + each, 0)];
-  const { series, pairs, early, identities } = limits;
+  const { series, pairs, early, lookups, names, identities } = limits;
   return (
     `at most ${bytes(total(all, 'kernel'))} in the kernel and ${bytes(least)} to ${bytes(most)} for each open ` +
     `connection, and about ` +
-    `${bytes(total(all, 'process'))} in the process, for ${series} series, ${pairs} pairs, ${early} early segments ` +
-    `and ${identities} identities`
+    `${bytes(total(all, 'process'))} in the process, for ${series} series, ${pairs} pairs, ${early} early segments, ` +
+    `${lookups} series of lookups, ${names} names and ${identities} identities`
   );
 }
 

@@ -8,6 +8,7 @@ import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import { SOCKETS } from '../identity/containers.js';
+import { SIBLINGS } from '../identity/dns.js';
 import { SERVICE_NAME } from '../identity/kubernetes.js';
 import { boundaryProblem, DEFAULT_BOUNDARIES } from './boundaries.js';
 
@@ -118,6 +119,8 @@ const kubernetes = z.strictObject({
   remember: size('pods').default(4096).describe('How many removed pods of this node keep their names.'),
 });
 
+const PATTERN = 'a pattern such as *.s3.amazonaws.com';
+
 const SOCKET = 'docker: or cri: and the path of a socket';
 
 const identity = z.strictObject({
@@ -161,6 +164,31 @@ const identity = z.strictObject({
   kubernetes: kubernetes
     .exactOptional()
     .describe('Names from the API server of a Kubernetes cluster; `{}` for all defaults. Default: none.'),
+  dns: z
+    .strictObject({
+      names: z
+        .boolean({ error: 'true or false' })
+        .default(true)
+        .describe('Whether public addresses are called so; all of them are `world` otherwise.'),
+      fold: z
+        .array(z.string({ error: PATTERN }).regex(/^\*(\.[A-Za-z0-9_-]+)+$/, { error: PATTERN }), {
+          error: 'a list of patterns',
+        })
+        .default([])
+        .describe(
+          'Patterns such as `*.s3.amazonaws.com`: all names below are one. The longest that fits counts.',
+        ),
+      siblings: z
+        .int({ error: 'a number of names, 1 to 4096' })
+        .min(1, { error: 'a number of names, 1 to 4096' })
+        .max(4096, { error: 'a number of names, 1 to 4096' })
+        .default(SIBLINGS)
+        .describe(
+          'If there are more names than these below one domain, all of them are one: `*.example.com`.',
+        ),
+    })
+    .prefault({})
+    .describe('Names of public addresses from the answers of DNS that services got.'),
   wait: duration()
     .prefault('30s')
     .describe('How long what an end counts is held back at most while its name may be told any moment.'),
@@ -257,6 +285,16 @@ export const schema = z
             'Request series: a pair with method, status and route. As many again are kept that ended.',
           ),
         early: size('segments').default(1024).describe('Segments that may wait for the ones before them.'),
+        lookups: size('series')
+          .default(2048)
+          .describe(
+            'Series of DNS lookups: a pair with type, code and number of addresses. As many again are kept that ended.',
+          ),
+        names: size('names')
+          .default(512)
+          .describe(
+            'DNS names of addresses that services asked for; each service may have a pair with each.',
+          ),
         identities: size('names').default(65_536).describe('Names of ends kept in memory.'),
       })
       .prefault({})

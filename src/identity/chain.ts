@@ -202,12 +202,17 @@ function outlived(
   // A cgroup's id is never given to another one, so its name may stay as long as there is room.
   const stays = before && (endpoint.kind === 'cgroup' || time - before.knownAt < DEAD);
   if (stays) return { identity: before.identity, knownAt: before.knownAt, askAgainAt };
-  // The kernel gives a cgroup only for sockets that it watches itself.
-  const identity = endpoint.kind === 'cgroup' ? UNKNOWN_WATCHED : UNKNOWN;
+  const identity = NAMELESS[endpoint.kind] ?? UNKNOWN;
   return { identity, askAgainAt, knownAt: Number.NEGATIVE_INFINITY };
 }
 
-const UNKNOWN_WATCHED: Identity = { ...UNKNOWN, watched: true };
+/** Whom nobody knows, by kind. */
+const NAMELESS: Partial<Record<Endpoint['kind'], Identity>> = {
+  // The kernel gives a cgroup only for sockets that it watches itself.
+  cgroup: { ...UNKNOWN, watched: true },
+  // A name is better than this, and worth nothing to those who want none.
+  name: WORLD,
+};
 
 /** Ends that say themselves who they are. */
 function needsNoResolver(endpoint: Endpoint): Identity | undefined {
@@ -218,9 +223,22 @@ function needsNoResolver(endpoint: Endpoint): Identity | undefined {
 }
 
 function keyOf({ endpoint, port, role }: Question): string {
-  const { kind } = endpoint;
-  const who = kind === 'cgroup' ? endpoint.cgroup : kind === 'prefix' ? endpoint.id : '';
-  return `${kind} ${kind === 'address' ? endpoint.address : who} ${port ?? ''} ${role}`;
+  return `${endpoint.kind} ${whoIs(endpoint)} ${port ?? ''} ${role}`;
+}
+
+function whoIs(endpoint: Endpoint): string | bigint | number {
+  switch (endpoint.kind) {
+    case 'cgroup':
+      return endpoint.cgroup;
+    case 'prefix':
+      return endpoint.id;
+    case 'address':
+      return endpoint.address;
+    case 'name':
+      return `${endpoint.names.join()} ${endpoint.more}`;
+    default:
+      return '';
+  }
 }
 
 /**

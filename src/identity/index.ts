@@ -5,6 +5,7 @@
  */
 export { type CgroupOptions, type CgroupResolver, cgroup } from './cgroup.js';
 export { type ContainersOptions, type ContainersResolver, containers, SOCKETS } from './containers.js';
+export { AMBIGUOUS, type DnsOptions, dns, SIBLINGS } from './dns.js';
 export {
   FIRST_PREFIX_ID,
   type Identity,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { HistogramCounts, HttpCounts, Pair, TcpCounts } from '../receivers/counts.js';
+import type { DnsCounts, HistogramCounts, HttpCounts, Pair, TcpCounts } from '../receivers/counts.js';
 
 export interface Arithmetic<C> {
   /** Tells the series of one pair apart. */
@@ -101,4 +101,31 @@ export const TCP: Arithmetic<TcpCounts> = {
   isZero: (counts) =>
     TCP_NUMBERS.every((name) => counts[name] === 0) && counts.connect.count + counts.rtt.count === 0,
   nameless: (counts, pair) => ({ ...counts, pair }),
+};
+
+const dns =
+  (operator: Operator) =>
+  (a: DnsCounts, b: DnsCounts): DnsCounts => {
+    const types = new Set([...Object.keys(a.records), ...Object.keys(b.records)]);
+    const records = [...types].map((type) => [type, operator(a.records[type] ?? 0, b.records[type] ?? 0)]);
+    return {
+      ...a,
+      queries: operator(a.queries, b.queries),
+      unanswered: operator(a.unanswered, b.unanswered),
+      records: Object.fromEntries(records),
+      duration: histogram(a.duration, b.duration, operator),
+    };
+  };
+
+export const DNS: Arithmetic<DnsCounts> = {
+  series: ({ type, code, addresses }) => JSON.stringify([type, code, addresses]),
+  plus: dns(plus),
+  minus: dns(minus),
+  copy: ({ life: _, ending: __, duration, ...rest }) => ({ ...rest, duration: copyOf(duration) }),
+  isZero: ({ queries, unanswered, duration }) => queries + unanswered + duration.count === 0,
+  nameless: (counts, pair) => ({
+    ...{ ...counts, pair, type: '_OTHER', addresses: 0, overflow: true },
+    // Which it was is not told any more, but that there was one.
+    code: undefined,
+  }),
 };

@@ -21,9 +21,9 @@
  *
  * @module
  */
-import type { HttpCounts, TcpCounts } from '../receivers/counts.js';
+import type { DnsCounts, HttpCounts, TcpCounts } from '../receivers/counts.js';
 import type { RunningReceiver } from '../receivers/receiver.js';
-import { HTTP, TCP } from './arithmetic.js';
+import { DNS, HTTP, TCP } from './arithmetic.js';
 import { History } from './history.js';
 import { decodeKept, encodeKept } from './kept-format.js';
 import type { Snapshot } from './model.js';
@@ -44,9 +44,10 @@ export interface AttributionOptions {
 export interface KeptLimits {
   readonly requests: number;
   readonly connections: number;
+  readonly lookups: number;
 }
 
-export const DEFAULT_KEPT: KeptLimits = { requests: 10_000, connections: 10_000 };
+export const DEFAULT_KEPT: KeptLimits = { requests: 10_000, connections: 10_000, lookups: 10_000 };
 
 const HOUR = 3_600_000;
 /** In the memory of a receiver. */
@@ -57,6 +58,7 @@ export class Attribution {
   readonly #sources: readonly Source[];
   readonly #requests: History<HttpCounts>;
   readonly #connections: History<TcpCounts>;
+  readonly #lookups: History<DnsCounts>;
   /** Something has come to be kept that is not yet in a memory. */
   #unsaved = false;
 
@@ -68,16 +70,22 @@ export class Attribution {
     this.#sources = sources;
     this.#requests = new History({ arithmetic: HTTP, foldAfter, clock });
     this.#connections = new History({ arithmetic: TCP, foldAfter, clock });
+    this.#lookups = new History({ arithmetic: DNS, foldAfter, clock });
     for (const [i, { memory }] of sources.entries()) {
-      const { requests, connections, tokens } = decodeKept(memory?.kept(NAME), i);
+      const { requests, connections, lookups, tokens } = decodeKept(memory?.kept(NAME), i);
       this.#requests.restore(requests, tokens);
       this.#connections.restore(connections, tokens);
+      this.#lookups.restore(lookups, tokens);
     }
   }
 
   /** Rows of what ended, of each kind. */
   get kept(): KeptLimits {
-    return { requests: this.#requests.size, connections: this.#connections.size };
+    return {
+      requests: this.#requests.size,
+      connections: this.#connections.size,
+      lookups: this.#lookups.size,
+    };
   }
 
   /**
@@ -88,15 +96,17 @@ export class Attribution {
   settle(snapshots: readonly Snapshot[], limits: KeptLimits = DEFAULT_KEPT): Snapshot {
     const requests = snapshots.map(({ requests, held }) => ({ rows: requests, held }));
     const connections = snapshots.map(({ connections, held }) => ({ rows: connections, held }));
+    const lookups = snapshots.map(({ lookups, held }) => ({ rows: lookups, held }));
     const changed = [
       this.#requests.take(requests, limits.requests),
       this.#connections.take(connections, limits.connections),
+      this.#lookups.take(lookups, limits.lookups),
     ];
     this.#unsaved ||= changed.includes(true);
     if (this.#unsaved) for (const [i, source] of this.#sources.entries()) this.#save(i, source);
     this.#unsaved = false;
     for (const [i, source] of this.#sources.entries()) {
-      const final = [this.#requests, this.#connections].flatMap((it) => it.tokensOf(i, { final: true }));
+      const final = this.#all().flatMap((it) => it.tokensOf(i, { final: true }));
       if (final.length > 0) source.release?.(new Set(final));
     }
     return {
@@ -104,9 +114,15 @@ export class Attribution {
       at: Math.max(...snapshots.map(({ at }) => at)),
       boundaries: snapshots[0]!.boundaries,
       requests: [...this.#requests.rows()],
-      connections: [...this.#connections.rows()],
+      // A pair of which only lookups are known has no connections to tell of.
+      connections: [...this.#connections.rows()].filter(({ counts }) => !TCP.isZero(counts)),
+      lookups: [...this.#lookups.rows()],
       held: new Set(snapshots.flatMap(({ held }) => [...held])),
     };
+  }
+
+  #all() {
+    return [this.#requests, this.#connections, this.#lookups];
   }
 
   #save(source: number, { memory }: Source): void {
@@ -116,7 +132,8 @@ export class Attribution {
     const kept = {
       requests: own(this.#requests.endedRows()),
       connections: own(this.#connections.endedRows()),
-      tokens: [...this.#requests.tokensOf(source), ...this.#connections.tokensOf(source)],
+      lookups: own(this.#lookups.endedRows()),
+      tokens: this.#all().flatMap((it) => it.tokensOf(source)),
     };
     memory.keep(NAME, encodeKept(kept));
   }

@@ -76,6 +76,7 @@ export function createCollector({
           ...budgets,
           { name: 'ended_series', used: kept.requests, limit: limits.requests },
           { name: 'ended_pairs', used: kept.connections, limit: limits.connections },
+          { name: 'ended_lookups', used: kept.lookups, limit: limits.lookups },
         ],
       },
     };
@@ -108,6 +109,7 @@ function keptLimits(budgets: Counts['budgets']): KeptLimits {
   return {
     requests: limitOf('series') ?? DEFAULT_KEPT.requests,
     connections: limitOf('pairs') ?? DEFAULT_KEPT.connections,
+    lookups: limitOf('lookups') ?? DEFAULT_KEPT.lookups,
   };
 }
 

@@ -1,5 +1,5 @@
 import { type Identity, UNKNOWN } from '../identity/identity.js';
-import type { HttpCounts, Pair, Role, TcpCounts } from '../receivers/counts.js';
+import type { Counted, Pair, Role } from '../receivers/counts.js';
 import type { Arithmetic } from './arithmetic.js';
 import type { Ends, Row } from './model.js';
 
@@ -12,12 +12,12 @@ export interface Part<C> {
 }
 
 /** A row of what ended, with the number of the source it came from. */
-export interface EndedRow<C extends HttpCounts | TcpCounts> extends Row<C> {
+export interface EndedRow<C extends Counted> extends Row<C> {
   readonly source: number;
 }
 
 /** All that ended under one name. */
-interface Name<C extends HttpCounts | TcpCounts> {
+interface Name<C extends Counted> {
   /** By all that tells them apart. */
   readonly rows: Map<string, EndedRow<C>>;
   /** One object for all rows of the same ends: dialects make their labels once for each. */
@@ -36,7 +36,7 @@ export interface EndedOptions<C> {
  * A name whose points can not grow is dead; after a while, or to make room, it is folded into one row of its side
  * that has no names.
  */
-export class Ended<C extends HttpCounts | TcpCounts> {
+export class Ended<C extends Counted> {
   readonly #options: EndedOptions<C>;
   readonly #names = new Map<string, Name<C>>();
   /** Longest first. */

@@ -1,5 +1,5 @@
 import { type Identity, UNKNOWN } from '../identity/identity.js';
-import type { HttpCounts, Pair, TcpCounts } from '../receivers/counts.js';
+import type { Counted, Pair } from '../receivers/counts.js';
 import { Ended, type EndedOptions, type EndedRow, nameOf, type Part } from './ended.js';
 import type { Ends, Row } from './model.js';
 
@@ -18,14 +18,14 @@ interface Life<C> {
 }
 
 /** What one source shows. */
-export interface Seen<C extends HttpCounts | TcpCounts> {
+export interface Seen<C extends Counted> {
   readonly rows: readonly Row<C>[];
   /** Pairs whose rows are not among these, and will be. */
   readonly held: ReadonlySet<Pair>;
 }
 
 /** What was counted under each name, of rows of one kind: see `attribution.ts`. */
-export class History<C extends HttpCounts | TcpCounts> {
+export class History<C extends Counted> {
   readonly #options: EndedOptions<C>;
   /** By source, then by the object that stands for the life. */
   readonly #lives: Map<object, Life<C>>[] = [];

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Identity } from '../identity/identity.js';
-import type { HistogramCounts, HttpCounts, TcpCounts } from '../receivers/counts.js';
+import type { DnsCounts, HistogramCounts, HttpCounts, TcpCounts } from '../receivers/counts.js';
 import { TCP_NUMBERS } from './arithmetic.js';
 import { type EndedRow, retiredEnds } from './ended.js';
 import type { Ends } from './model.js';
@@ -13,18 +13,20 @@ import type { Ends } from './model.js';
 export interface Kept {
   readonly requests: readonly EndedRow<HttpCounts>[];
   readonly connections: readonly EndedRow<TcpCounts>[];
+  readonly lookups: readonly EndedRow<DnsCounts>[];
   /** Of lives that are in there. */
   readonly tokens: readonly string[];
 }
 
 /** Changes when the meaning of the bytes does. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 interface Written {
   readonly format: number;
   readonly ends: readonly WrittenEnds[];
   readonly requests: readonly [ends: number, WrittenHttp, WrittenHistogram, WrittenHistogram][];
   readonly connections: readonly [ends: number, readonly number[], WrittenHistogram, WrittenHistogram][];
+  readonly lookups: readonly [ends: number, WrittenDns, WrittenHistogram][];
   readonly tokens: readonly string[];
 }
 
@@ -33,10 +35,11 @@ type WrittenEnds = Pick<Ends, 'role' | 'source' | 'destination' | 'port'> & { re
 type Optional = 'status' | 'failure' | 'route' | 'rpc';
 type WrittenHttp = Omit<HttpCounts, 'pair' | 'duration' | 'firstByte' | Optional> &
   Partial<Pick<HttpCounts, Optional>>;
+type WrittenDns = Omit<DnsCounts, 'pair' | 'duration' | 'code'> & Partial<Pick<DnsCounts, 'code'>>;
 /** Sum, number of buckets, then places and values in turn. */
 type WrittenHistogram = readonly number[];
 
-export function encodeKept({ requests, connections, tokens }: Kept): Uint8Array {
+export function encodeKept({ requests, connections, lookups, tokens }: Kept): Uint8Array {
   const places = new Map<Ends, number>();
   const ends: WrittenEnds[] = [];
   const placeOf = (it: Ends): number => {
@@ -60,6 +63,10 @@ export function encodeKept({ requests, connections, tokens }: Kept): Uint8Array 
       writtenHistogram(counts.connect),
       writtenHistogram(counts.rtt),
     ]),
+    lookups: lookups.map(({ ends, counts }) => {
+      const { pair: _, duration, ...dns } = counts;
+      return [placeOf(ends), dns, writtenHistogram(duration)];
+    }),
     ends,
     tokens,
   };
@@ -69,7 +76,7 @@ export function encodeKept({ requests, connections, tokens }: Kept): Uint8Array 
 /** Nothing if another version wrote it in another way. */
 export function decodeKept(bytes: Uint8Array | undefined, source: number): Kept {
   const written: Written | undefined = bytes && JSON.parse(Buffer.from(bytes).toString());
-  if (written?.format !== FORMAT) return { requests: [], connections: [], tokens: [] };
+  if (written?.format !== FORMAT) return { requests: [], connections: [], lookups: [], tokens: [] };
   const ends = written.ends.map(readEnds);
   return {
     requests: written.requests.map(([place, http, duration, firstByte]) => ({
@@ -94,6 +101,11 @@ export function decodeKept(bytes: Uint8Array | undefined, source: number): Kept 
         connect: readHistogram(connect),
         rtt: readHistogram(rtt),
       },
+    })),
+    lookups: written.lookups.map(([place, dns, duration]) => ({
+      source,
+      ends: ends[place]!,
+      counts: { code: undefined, ...dns, pair: ends[place]!.pair, duration: readHistogram(duration) },
     })),
     tokens: written.tokens,
   };

@@ -5,7 +5,7 @@
  */
 
 import type { Identity } from '../identity/identity.js';
-import type { Counts, HttpCounts, Pair, Role, TcpCounts } from '../receivers/counts.js';
+import type { Counted, Counts, DnsCounts, HttpCounts, Pair, Role, TcpCounts } from '../receivers/counts.js';
 
 /** Who talks to whom, as seen from one side. One object per pair, the same for all its rows in a snapshot. */
 export interface Ends {
@@ -24,7 +24,7 @@ export interface Ends {
   readonly retired?: true;
 }
 
-export interface Row<C extends HttpCounts | TcpCounts> {
+export interface Row<C extends Counted> {
   readonly ends: Ends;
   readonly counts: C;
 }
@@ -42,6 +42,7 @@ export interface Snapshot {
   readonly boundaries: readonly number[];
   readonly requests: readonly Row<HttpCounts>[];
   readonly connections: readonly Row<TcpCounts>[];
+  readonly lookups: readonly Row<DnsCounts>[];
   /** Pairs that are left out, because an end of theirs may be told a name any moment. */
   readonly held: ReadonlySet<Pair>;
 }
@@ -68,7 +69,7 @@ export function resolve(counts: Counts, identify: Identify): Snapshot {
     if (!ends) held.add(pair);
     return ends;
   };
-  const rows = <C extends HttpCounts | TcpCounts>(all: readonly C[]): Row<C>[] =>
+  const rows = <C extends Counted>(all: readonly C[]): Row<C>[] =>
     all.flatMap((counts) => {
       const ends = endsOf(counts.pair);
       return ends ? [{ ends, counts }] : [];
@@ -79,6 +80,7 @@ export function resolve(counts: Counts, identify: Identify): Snapshot {
     boundaries: counts.boundaries,
     requests: rows(counts.http),
     connections: rows(counts.tcp),
+    lookups: rows(counts.dns),
     held,
   };
 }

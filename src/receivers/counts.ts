@@ -16,6 +16,16 @@ export type Endpoint =
   | { readonly kind: 'prefix'; readonly id: number }
   /** A public address that has no name of its own. */
   | { readonly kind: 'world' }
+  /**
+   * A public address, by the DNS names for which the other end was told it, in lower case: the one it asked for last,
+   * and, if another one was still alive when it connected, that one too.
+   */
+  | {
+      readonly kind: 'name';
+      readonly names: readonly string[];
+      /** Whether there were more than these, and if so, all below the same domain as the first, or others too. */
+      readonly more: 'none' | 'siblings' | 'others';
+    }
   /** A receiver that is told names, not addresses (hubble, replay). */
   | {
       readonly kind: 'named';
@@ -130,10 +140,33 @@ export interface HttpCounts extends Counted {
   readonly firstByte: HistogramCounts;
 }
 
+/** How long a DNS query is waited for, seconds. */
+export const DNS_PATIENCE = 10;
+
+/** DNS over UDP: one kind of query between two ends, or one kind of answer to them. */
+export interface DnsCounts extends Counted {
+  /** `A`, `AAAA` and the like; `_OTHER` where it is none of those that are told apart. */
+  readonly type: string;
+  /** RCODE of the answer, 0 to 15; absent for the row that counts what was asked. */
+  readonly code: number | undefined;
+  /** Addresses in the answer; 16 for that many or more. */
+  readonly addresses: number;
+  /** Queries begun; one that is sent again is the same. 0 where there is a code. */
+  readonly queries: number;
+  /** Those of them that got no answer within `DNS_PATIENCE`. */
+  readonly unanswered: number;
+  /** Records in the answers by their type, the others as `_OTHER`; only those that there were. */
+  readonly records: Readonly<Record<string, number>>;
+  /** From the first time it was asked to the answer. */
+  readonly duration: HistogramCounts;
+  /** True for the one row per role that takes what exceeds the budget; its labels say nothing, and it has queries and answers. */
+  readonly overflow: boolean;
+}
+
 /** One line of the ledger: how many of what, seen from which side. */
 export interface LedgerLine {
   readonly role: Role | 'unknown';
-  /** `requests`, `responses`, `connections`, `segments`, `exchanges`, `methods`, `series`, `pairs`, `sync`. */
+  /** `requests`, `responses`, `connections`, `segments`, `queries`, `answers`, `series`, `pairs`, ... */
   readonly subject: string;
   /** `seen`, `answered`, `failed`, `desynchronised`, ... */
   readonly outcome: string;
@@ -149,6 +182,7 @@ export interface Counts {
   readonly boundaries: readonly number[];
   readonly tcp: readonly TcpCounts[];
   readonly http: readonly HttpCounts[];
+  readonly dns: readonly DnsCounts[];
   readonly ledger: readonly LedgerLine[];
   /** Entries used of each budget. */
   readonly budgets: readonly { readonly name: string; readonly used: number; readonly limit: number }[];

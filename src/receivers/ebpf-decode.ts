@@ -39,22 +39,25 @@ const STATUS_UNKNOWN = 1;
 
 const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
+/** Says which names two ids of `struct named` stand for; undefined where that is not known any more. */
+export type NamesOf = (name: bigint, other: bigint) => Extract<Endpoint, { kind: 'name' }> | undefined;
+
 /** `struct pair_key` */
-export function decodePair(key: Uint8Array): PairLabel {
+export function decodePair(key: Uint8Array, namesOf: NamesOf = () => undefined): PairLabel {
   const view = viewOf(key);
   const { fields } = pair_key;
   return {
     pair: {
       role: key[fields.role.offset] === ROLE.ROLE_CLIENT ? 'client' : 'server',
       local: { kind: 'cgroup', cgroup: view.getBigUint64(fields.cgroup.offset, true) },
-      remote: decodePeer(view, key[fields.peer_kind.offset]!),
+      remote: decodePeer(view, key[fields.peer_kind.offset]!, namesOf),
       port: view.getUint16(fields.port.offset, true),
       overflow: false,
     },
   };
 }
 
-function decodePeer(view: DataView, kind: number): Endpoint {
+function decodePeer(view: DataView, kind: number, namesOf: NamesOf): Endpoint {
   const { offset, size } = pair_key.fields.peer;
   switch (kind) {
     case PEER.PEER_CGROUP:
@@ -63,6 +66,10 @@ function decodePeer(view: DataView, kind: number): Endpoint {
       return { kind: 'prefix', id: view.getUint32(offset, true) };
     case PEER.PEER_WORLD:
       return { kind: 'world' };
+    case PEER.PEER_NAME:
+      return (
+        namesOf(view.getBigUint64(offset, true), view.getBigUint64(offset + 8, true)) ?? { kind: 'world' }
+      );
     default:
       return {
         kind: 'address',
@@ -194,7 +201,7 @@ const BUCKETS = word(histogram.fields.bucket);
 const NANOSECONDS = 1e9;
 
 /** A histogram within a value, as far as there are boundaries. */
-function histogramAt(words: Float64Array, at: number, boundaries: number): HistogramCounts {
+export function histogramAt(words: Float64Array, at: number, boundaries: number): HistogramCounts {
   const buckets = words.subarray(at + BUCKETS, at + BUCKETS + boundaries + 1);
   let count = 0;
   for (let i = 0; i < buckets.length; i++) count += buckets[i]!;

@@ -20,6 +20,16 @@ import {
   seriesActivity,
   tcpCounts,
 } from './ebpf-decode.js';
+import {
+  type DnsLabel,
+  DnsNames,
+  decodeDns,
+  dnsActivity,
+  dnsCounts,
+  dnsPairIndexOf,
+  giveUpQueries,
+  overflowDns,
+} from './ebpf-dns.js';
 import { Entries, type EntryMaps, Epoch } from './ebpf-entries.js';
 import { RpcMethods } from './ebpf-methods.js';
 import { PrefixTable } from './ebpf-prefixes.js';
@@ -44,6 +54,8 @@ export class Sweeper implements RunningReceiver {
   readonly #boundaries: readonly number[];
   readonly #pairs: Entries<PairLabel>;
   readonly #series: Entries<SeriesLabel>;
+  readonly #lookups: Entries<DnsLabel>;
+  readonly #names: DnsNames;
   readonly #methods: RpcMethods;
   readonly #prefixes: PrefixTable;
   /** Whether a former process may have left something half done. */
@@ -59,10 +71,11 @@ export class Sweeper implements RunningReceiver {
     this.#boundaries = options.boundaries.map((bound) => Number(bound) / NANOSECONDS);
     const { stripes, idleAfter } = options;
     const epoch = new Epoch(this.#map('control'));
+    this.#names = new DnsNames(this.#map('dns_names'), this.#map('free_names'), this.#map('named'));
     this.#pairs = new Entries({
       maps: this.#entryMaps('pairs', 'pair_values', 'free_pairs'),
       overflow: OVERFLOW_PAIRS,
-      identify: decodePair,
+      identify: (key) => decodePair(key, (name, other) => this.#names.of(name, other)),
       activity: pairActivity,
       ...{ stripes, epoch, idleAfter, memory: instance.memory },
     });
@@ -76,6 +89,17 @@ export class Sweeper implements RunningReceiver {
       },
       activity: seriesActivity,
       ...{ stripes, epoch, idleAfter, memory: instance.memory },
+    });
+    this.#lookups = new Entries({
+      maps: this.#entryMaps('dns_series', 'dns_values', 'free_dns_series'),
+      overflow: OVERFLOW_PAIRS.map(overflowDns),
+      identify: (key) => {
+        const pair = this.#pairs.labelOf(dnsPairIndexOf(key));
+        return pair && decodeDns(key, pair);
+      },
+      activity: dnsActivity,
+      // One more is user space's.
+      ...{ stripes: stripes + 1, epoch, idleAfter, memory: instance.memory },
     });
     this.#prefixes = new PrefixTable(this.#map('prefixes'), epoch);
     this.#recovering = instance.resumed;
@@ -108,6 +132,7 @@ export class Sweeper implements RunningReceiver {
   release(tokens: ReadonlySet<string>): void {
     if (!this.#open) return;
     this.#series.slots.release(tokens);
+    this.#lookups.slots.release(tokens);
     this.#pairs.slots.release(tokens);
   }
 
@@ -149,13 +174,28 @@ export class Sweeper implements RunningReceiver {
 
   async #read(): Promise<Counts> {
     if (!this.#open) throw new MeshtapError('BPF_FAILED', 'the ebpf receiver is closed');
-    // A series is made after its pair, so whoever reads series first finds the pair of each.
+    giveUpQueries(
+      {
+        pending: this.#map('dns_pending'),
+        pairs: this.#map('pairs'),
+        series: this.#map('dns_series'),
+        values: this.#map('dns_values'),
+      },
+      this.#options.stripes,
+    );
+    // A series is made after its pair, and that after its name, so whoever reads series first finds all of each.
+    const lookupKeys = this.#lookups.readKeys();
     const seriesKeys = this.#series.readKeys();
     const pairKeys = this.#pairs.readKeys();
+    this.#names.read();
     this.#pairs.see(pairKeys);
     const pairsRecovered = !this.#recovering || this.#pairs.recover();
     this.#series.see(seriesKeys);
-    if (this.#recovering) this.#recovering = !this.#series.recover() || !pairsRecovered;
+    this.#lookups.see(lookupKeys);
+    if (this.#recovering) {
+      const recovered = [this.#series.recover(), this.#lookups.recover(), pairsRecovered];
+      this.#recovering = recovered.includes(false);
+    }
 
     const at = Date.now();
     const ledger = this.#readLedger();
@@ -167,10 +207,17 @@ export class Sweeper implements RunningReceiver {
     await setImmediate();
     const exchanges = this.#series.rows();
     await setImmediate();
+    this.#lookups.readValues();
+    const lookups = this.#lookups.rows();
+    await setImmediate();
 
     this.#series.slots.retire();
-    const referred = new Set(this.#series.slots.labels().map((label) => label.pairIndex));
+    this.#lookups.slots.retire();
+    const referred = new Set(
+      [...this.#series.slots.labels(), ...this.#lookups.slots.labels()].map(({ pairIndex }) => pairIndex),
+    );
     this.#pairs.slots.retire((index) => referred.has(index));
+    this.#names.retire(this.#pairs.slots.labels().map(({ pair }) => pair.remote));
 
     const { limits } = this.#options;
     const { length } = this.#boundaries;
@@ -180,10 +227,13 @@ export class Sweeper implements RunningReceiver {
       boundaries: this.#boundaries,
       tcp: pairs.map((row) => tcpCounts(row, length)),
       http: exchanges.map((row) => httpCounts(row, length)),
+      dns: lookups.map((row) => dnsCounts(row, length)),
       ledger: ledgerLines(ledger),
       budgets: [
         { name: 'pairs', used: this.#pairs.slots.used, limit: limits.pairs - FIRST_INDEX },
         { name: 'series', used: this.#series.slots.used, limit: limits.series - FIRST_INDEX },
+        { name: 'lookups', used: this.#lookups.slots.used, limit: limits.lookups - FIRST_INDEX },
+        { name: 'names', used: this.#names.used, limit: limits.names },
         { name: 'methods', used: this.#methods.used, limit: this.#methods.limit },
       ],
     };

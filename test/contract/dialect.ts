@@ -13,10 +13,11 @@ import { Attribution, type Source } from '../../src/metrics/attribution.js';
 import type { Dialect } from '../../src/metrics/dialects/dialect.js';
 import type { MetricFamily } from '../../src/metrics/family.js';
 import { type Identify, resolve } from '../../src/metrics/model.js';
-import type { Counts, HttpCounts, Pair, Role } from '../../src/receivers/counts.js';
+import type { Counts, DnsCounts, HttpCounts, Pair, Role } from '../../src/receivers/counts.js';
 import type { Memory } from '../../src/receivers/receiver.js';
 import {
   counts,
+  dns,
   histogram,
   http,
   identifyNamed,
@@ -207,6 +208,15 @@ function everything(pairs: readonly Pair[]): Counts {
         rtt: seen,
       }),
     ),
+    dns: pairs.flatMap((pair) =>
+      [
+        { queries: 9, unanswered: 2 },
+        { type: 'AAAA', queries: 4 },
+        { code: 0, addresses: 2, records: { A: 8, CNAME: 4 }, duration: seen },
+        { code: 3, duration: seen },
+        { type: 'AAAA', code: 15, duration: seen },
+      ].map((more) => dns(pair, { ...more, overflow: pair.overflow })),
+    ),
   });
 }
 
@@ -271,7 +281,7 @@ class Watch {
   }
 
   #settle() {
-    const limits = { requests: 12, connections: 5 };
+    const limits = { requests: 12, connections: 5, lookups: 5 };
     return this.#agent.settle([resolve(this.#world.sweep(), this.#world.identify)], limits);
   }
 
@@ -297,6 +307,9 @@ interface Stay {
   readonly life: object;
   readonly requests: Map<number | undefined, { count: number; life: object }>;
   opened: number;
+  /** Kinds of its other rows. */
+  readonly shown: Set<string>;
+  readonly lookups: object;
   over: string | undefined;
 }
 
@@ -325,7 +338,8 @@ class World implements Source {
       for (const stay of [...stays]) {
         for (const status of stay.requests.keys())
           if (tokens.has(`${stay.over} ${status}`)) stay.requests.delete(status);
-        if (tokens.has(`${stay.over} tcp`)) stays.splice(stays.indexOf(stay), 1);
+        for (const kind of ['tcp', 'dns']) if (tokens.has(`${stay.over} ${kind}`)) stay.shown.delete(kind);
+        if (stay.shown.size + stay.requests.size === 0) stays.splice(stays.indexOf(stay), 1);
       }
     }
   }
@@ -353,7 +367,8 @@ class World implements Source {
       const own = { kind: 'cgroup' as const, cgroup: 1n };
       // The port tells which one it is.
       const it = pair(number < 3 ? 'client' : 'server', own, { kind: 'world' }, number);
-      stay = { pair: it, life: {}, requests: new Map(), opened: 0, over: undefined };
+      const rows = { shown: new Set(['tcp', 'dns']), lookups: {} };
+      stay = { pair: it, life: {}, requests: new Map(), opened: 0, over: undefined, ...rows };
       stays.push(stay);
     }
     const truth = this.#truth[number]!;
@@ -375,7 +390,12 @@ class World implements Source {
           http(pair, { ...exchanges(status, count), life, ...ending(over, String(status)) }),
         ),
       ),
-      tcp: stays.map(({ pair, opened, life, over }) => tcp(pair, { opened, life, ...ending(over, 'tcp') })),
+      tcp: stays.flatMap(({ pair, opened, life, over, shown }) =>
+        shown.has('tcp') ? [tcp(pair, { opened, life, ...ending(over, 'tcp') })] : [],
+      ),
+      dns: stays.flatMap(({ pair, opened, lookups: life, over, shown }) =>
+        shown.has('dns') ? [dns(pair, { ...lookups(opened), life, ...ending(over, 'dns') })] : [],
+      ),
     });
   }
 
@@ -386,8 +406,15 @@ class World implements Source {
         [...requests].map(([status, count]) => http(pairs[i]!, exchanges(status, count))),
       ),
       tcp: this.#truth.flatMap(({ opened }, i) => (opened > 0 ? [tcp(pairs[i]!, { opened })] : [])),
+      dns: this.#truth.flatMap(({ opened }, i) => (opened > 0 ? [dns(pairs[i]!, lookups(opened))] : [])),
     });
   }
+}
+
+/** All in one row, as no receiver has them. */
+function lookups(count: number): Partial<DnsCounts> {
+  const duration = histogram(Array.from({ length: count }, () => 0.25));
+  return { code: 3, queries: count, unanswered: count, records: { SOA: 2 * count }, duration };
 }
 
 function exchanges(status: number | undefined, count: number): Partial<HttpCounts> {

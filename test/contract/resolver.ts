@@ -20,6 +20,8 @@ const ENDPOINTS: Endpoint[] = [
   { kind: 'prefix', id: 0 },
   { kind: 'prefix', id: 4_294_967_295 },
   { kind: 'world' },
+  { kind: 'name', names: ['api.example.com'], more: 'none' },
+  { kind: 'name', names: ['a.example.com', 'b.example.org'], more: 'others' },
   { kind: 'named', service: 'a' },
 ];
 

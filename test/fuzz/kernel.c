@@ -29,7 +29,7 @@ struct map *map_of(const void *definition, __u32 type, __u32 key_size, __u32 val
 	for (map = kernel.map; map < kernel.map + kernel.maps; map++)
 		if (map->definition == definition)
 			return map;
-	CHECK(kernel.maps < 16, "more maps than the harness has room for");
+	CHECK(kernel.maps < sizeof(kernel.map) / sizeof(*kernel.map), "more maps than the harness has room for");
 	kernel.maps++;
 	*map = (struct map){ definition, type, key_size, value_size, max_entries };
 	if (type == BPF_MAP_TYPE_ARRAY || type == BPF_MAP_TYPE_PERCPU_ARRAY)
@@ -84,7 +84,7 @@ void *map_lookup(struct map *map, const void *key)
 		entry = find_entry(map, key);
 		return entry ? entry->value : 0;
 	case BPF_MAP_TYPE_LPM_TRIE:
-		return 0; /* nobody has put anything in */
+		return kernel.verdict;
 	}
 	CHECK(0, "no lookup in a map of type %u", map->type);
 	return 0;

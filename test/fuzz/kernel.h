@@ -63,7 +63,8 @@ struct kernel {
 	bool locked;		 /* a spin lock is held */
 	struct bpf_sock *(*find_socket)(const struct bpf_sock_tuple *tuple, __u32 size);
 
-	struct map map[16];
+	__u32 *verdict; /* what the trie says of all addresses */
+	struct map map[32];
 	__u32 maps;
 	void *garbage[256]; /* freed when no program runs */
 	__u32 garbage_count;

@@ -31,5 +31,12 @@ struct maps shared_maps(void)
 		.free_series = QUEUE(&free_series),
 		.ledgers = MAP(&ledgers),
 		.control = MAP(&control),
+		.dns_pending = MAP(&dns_pending),
+		.dns_series = MAP(&dns_series),
+		.dns_values = MAP(&dns_values),
+		.free_dns_series = QUEUE(&free_dns_series),
+		.dns_names = MAP(&dns_names),
+		.free_names = QUEUE(&free_names),
+		.named = MAP(&named),
 	};
 }

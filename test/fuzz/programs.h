@@ -8,6 +8,8 @@
 
 int ingress(struct __sk_buff *skb);
 int egress(struct __sk_buff *skb);
+int dns_ingress(struct __sk_buff *skb);
+int dns_egress(struct __sk_buff *skb);
 int sock_ops(struct bpf_sock_ops *context);
 int release(struct bpf_sock *sk);
 
@@ -17,6 +19,7 @@ extern volatile __u32 stripes_mask;
 
 struct maps {
 	struct map *pairs, *pair_values, *free_pairs, *http_series, *http_values, *free_series, *ledgers, *control;
+	struct map *dns_pending, *dns_series, *dns_values, *free_dns_series, *dns_names, *free_names, *named;
 };
 
 struct maps shared_maps(void);

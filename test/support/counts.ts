@@ -9,6 +9,7 @@ import { type Identity, UNKNOWN } from '../../src/identity/identity.js';
 import type { Identify } from '../../src/metrics/model.js';
 import type {
   Counts,
+  DnsCounts,
   Endpoint,
   HistogramCounts,
   HttpCounts,
@@ -90,6 +91,14 @@ export function tcp(pair: Pair, more: Partial<TcpCounts> = {}): TcpCounts {
   };
 }
 
+export function dns(pair: Pair, more: Partial<DnsCounts> = {}): DnsCounts {
+  return {
+    ...{ pair, type: 'A', code: undefined, addresses: 0, queries: 0, unanswered: 0, records: {} },
+    ...{ duration: histogram(), overflow: false },
+    ...more,
+  };
+}
+
 export function counts(more: Partial<Counts> = {}): Counts {
   return {
     startedAt: Date.now() - 60_000,
@@ -97,6 +106,7 @@ export function counts(more: Partial<Counts> = {}): Counts {
     boundaries: DEFAULT_BOUNDARIES,
     tcp: [],
     http: [],
+    dns: [],
     ledger: [],
     budgets: [],
     ...more,

@@ -1,7 +1,9 @@
 /**
- * A client with bad manners: connects where nobody listens, and resets connections in the middle of a request. Told
- * the port of a server, it says on standard output how often it did what, after each time.
+ * A client with bad manners: connects where nobody listens, resets connections in the middle of a request, and looks up
+ * names that do not exist. Told the port of a server, it says on standard output how often it did what, after each time.
  */
+import { createSocket } from 'node:dgram';
+import { Resolver } from 'node:dns';
 import { connect } from 'node:net';
 
 const port = Number(process.argv[2]);
@@ -26,3 +28,15 @@ setInterval(() => {
   });
   socket.on('error', () => {});
 }, 300);
+
+/** A server of DNS that knows no name: an answer is the query with two bytes changed. */
+const dns = createSocket('udp4');
+dns.on('message', (query, { address, port }) => {
+  query.writeUInt16BE(0x8183, 2); // response, recursion, NXDOMAIN
+  dns.send(query, port, address);
+});
+dns.bind(53, '127.0.0.1', () => {
+  const resolver = new Resolver();
+  resolver.setServers(['127.0.0.1']);
+  setInterval(() => resolver.resolve4('nobody.test', () => {}), 300);
+});

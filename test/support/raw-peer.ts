@@ -29,9 +29,12 @@ export class Peer {
   readonly #waiting = new Map<number, Waiting>();
   #orders = 0;
 
-  constructor(scope: Scope, service: string, { netns }: { netns?: string } = {}) {
-    const script = join(import.meta.dirname, 'raw-peer-process.js');
-    this.#process = scope.start(service, [process.execPath, script], {
+  constructor(
+    scope: Scope,
+    service: string,
+    { netns, script = 'raw-peer-process.js' }: { netns?: string; script?: string } = {},
+  ) {
+    this.#process = scope.start(service, [process.execPath, join(import.meta.dirname, script)], {
       netns,
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       serialization: 'advanced',

@@ -203,6 +203,7 @@ describe('values', () => {
     expect(new Set(lines.map(({ subject }) => subject))).toEqual(
       new Set([
         ...['requests', 'responses', 'connections', 'sync', 'segments'],
+        ...['queries', 'answers', 'datagrams', 'lookups', 'names'],
         ...['exchanges', 'methods', 'series', 'pairs'],
       ]),
     );

@@ -10,7 +10,7 @@ const RUNS = 5000;
 const seconds = Number(process.env.FUZZ_SECONDS ?? 0);
 const MINUTE = 60_000;
 
-test.each(['exact', 'robust'])(
+test.each(['exact', 'robust', 'dns'])(
   'the programs in user space: %s',
   (harness) => {
     const directory = mkdtempSync(join(tmpdir(), 'meshtap-fuzz-'));

@@ -12,6 +12,8 @@ export const CORE: Readonly<Record<string, string>> = {
   'test/kernel/local.test.ts': 'who listens at a port',
   'test/kernel/traffic/': 'HTTP/1 and TCP: every form, cut, failure, body and time; loads against logs',
   'test/kernel/http2/': 'HTTP/2 and gRPC',
+  'test/kernel/dns/lookups': 'DNS: lookups of real clients against the log of a real server',
+  'test/kernel/dns/messages': 'DNS: what is forged, cut, late, repeated; random messages',
   'test/kernel/fuzz.test.ts': 'mutated conversations',
   'test/kernel/reliability/survival.test.ts': 'kill -9, restart and upgrade under load',
 };

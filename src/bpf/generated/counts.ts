@@ -2,6 +2,19 @@
 
 /** What crosses the border to the kernel; sizes and offsets in bytes. */
 export const structs = {
+  dns_name: {
+    size: 256,
+    fields: {
+      byte: { offset: 0, size: 256, type: 'u8[256]' },
+    },
+  },
+  prefix_key: {
+    size: 20,
+    fields: {
+      bits: { offset: 0, size: 4, type: 'u32' },
+      address: { offset: 4, size: 16, type: 'u8[16]' },
+    },
+  },
   early_value: {
     size: 2512,
     fields: {
@@ -33,7 +46,7 @@ export const structs = {
     },
   },
   connection: {
-    size: 1792,
+    size: 1808,
     fields: {
       lock: { offset: 0, size: 4, type: 'struct bpf_spin_lock' },
       gate: { offset: 4, size: 4, type: 'u32' },
@@ -59,6 +72,7 @@ export const structs = {
       synced: { offset: 66, size: 1, type: 'u8' },
       early: { offset: 67, size: 1, type: 'u8' },
       tls: { offset: 68, size: 1, type: 'u8' },
+      recalled: { offset: 69, size: 1, type: 'u8' },
       tuple: { offset: 72, size: 8, type: 'u64' },
       active_isn: { offset: 80, size: 4, type: 'u32' },
       passive_isn: { offset: 84, size: 4, type: 'u32' },
@@ -69,19 +83,20 @@ export const structs = {
       series: { offset: 112, size: 4, type: 'u32' },
       series_tag: { offset: 120, size: 8, type: 'u64' },
       peer_cgroup: { offset: 128, size: 8, type: 'u64' },
-      tls_cookie: { offset: 136, size: 8, type: 'u64' },
-      sent_to: { offset: 144, size: 8, type: 'u64' },
-      sampled_at: { offset: 152, size: 8, type: 'u64' },
-      received_to: { offset: 160, size: 4, type: 'u32' },
-      retransmits: { offset: 164, size: 4, type: 'u32' },
-      era: { offset: 168, size: 4, type: 'u32' },
-      void_before: { offset: 172, size: 4, type: 'u32' },
-      asked: { offset: 176, size: 4, type: 'u32' },
-      answered: { offset: 180, size: 4, type: 'u32' },
-      untracked: { offset: 184, size: 4, type: 'u32' },
-      untracked_answered: { offset: 188, size: 4, type: 'u32' },
-      outstanding: { offset: 192, size: 256, type: 'u64[32]' },
-      stream: { offset: 448, size: 1344, type: 'struct stream[2]' },
+      name: { offset: 136, size: 16, type: 'u64[2]' },
+      tls_cookie: { offset: 152, size: 8, type: 'u64' },
+      sent_to: { offset: 160, size: 8, type: 'u64' },
+      sampled_at: { offset: 168, size: 8, type: 'u64' },
+      received_to: { offset: 176, size: 4, type: 'u32' },
+      retransmits: { offset: 180, size: 4, type: 'u32' },
+      era: { offset: 184, size: 4, type: 'u32' },
+      void_before: { offset: 188, size: 4, type: 'u32' },
+      asked: { offset: 192, size: 4, type: 'u32' },
+      answered: { offset: 196, size: 4, type: 'u32' },
+      untracked: { offset: 200, size: 4, type: 'u32' },
+      untracked_answered: { offset: 204, size: 4, type: 'u32' },
+      outstanding: { offset: 208, size: 256, type: 'u64[32]' },
+      stream: { offset: 464, size: 1344, type: 'struct stream[2]' },
     },
   },
   bpf_spin_lock: {
@@ -258,16 +273,63 @@ export const structs = {
     },
   },
   ledger: {
-    size: 1024,
+    size: 2048,
     fields: {
-      count: { offset: 0, size: 1024, type: 'u64[4][32]' },
+      count: { offset: 0, size: 2048, type: 'u64[4][64]' },
     },
   },
-  prefix_key: {
-    size: 20,
+  dns_pending_key: {
+    size: 40,
     fields: {
-      bits: { offset: 0, size: 4, type: 'u32' },
-      address: { offset: 4, size: 16, type: 'u8[16]' },
+      cookie: { offset: 0, size: 8, type: 'u64' },
+      name: { offset: 8, size: 8, type: 'u64' },
+      client: { offset: 16, size: 16, type: 'u8[16]' },
+      client_port: { offset: 32, size: 2, type: 'u16' },
+      id: { offset: 34, size: 2, type: 'u16' },
+      type: { offset: 36, size: 2, type: 'u16' },
+      role: { offset: 38, size: 2, type: 'u16' },
+    },
+  },
+  dns_pending: {
+    size: 40,
+    fields: {
+      at: { offset: 0, size: 8, type: 'u64' },
+      pair: { offset: 8, size: 32, type: 'struct pair_key' },
+    },
+  },
+  dns_key: {
+    size: 8,
+    fields: {
+      pair: { offset: 0, size: 4, type: 'u32' },
+      type: { offset: 4, size: 2, type: 'u16' },
+      outcome: { offset: 6, size: 1, type: 'u8' },
+      addresses: { offset: 7, size: 1, type: 'u8' },
+    },
+  },
+  dns_value: {
+    size: 280,
+    fields: {
+      queries: { offset: 0, size: 8, type: 'u64' },
+      unanswered: { offset: 8, size: 8, type: 'u64' },
+      record: { offset: 16, size: 64, type: 'u64[8]' },
+      duration: { offset: 80, size: 200, type: 'struct histogram' },
+    },
+  },
+  named_key: {
+    size: 24,
+    fields: {
+      cgroup: { offset: 0, size: 8, type: 'u64' },
+      address: { offset: 8, size: 16, type: 'u8[16]' },
+    },
+  },
+  named: {
+    size: 40,
+    fields: {
+      name: { offset: 0, size: 8, type: 'u64' },
+      other: { offset: 8, size: 8, type: 'u64' },
+      until: { offset: 16, size: 8, type: 'u64' },
+      other_until: { offset: 24, size: 8, type: 'u64' },
+      domain: { offset: 32, size: 8, type: 'u64' },
     },
   },
   control: {
@@ -278,7 +340,7 @@ export const structs = {
     },
   },
   tls_socket: {
-    size: 72,
+    size: 88,
     fields: {
       since: { offset: 0, size: 8, type: 'u64' },
       ended_at: { offset: 8, size: 8, type: 'u64' },
@@ -286,12 +348,13 @@ export const structs = {
       peer_cgroup: { offset: 24, size: 8, type: 'u64' },
       local_address: { offset: 32, size: 16, type: 'u8[16]' },
       remote_address: { offset: 48, size: 16, type: 'u8[16]' },
-      local_port: { offset: 64, size: 2, type: 'u16' },
-      remote_port: { offset: 66, size: 2, type: 'u16' },
-      role: { offset: 68, size: 1, type: 'u8' },
-      failure: { offset: 69, size: 1, type: 'u8' },
-      orderly: { offset: 70, size: 1, type: 'u8' },
-      missed: { offset: 71, size: 1, type: 'u8' },
+      name: { offset: 64, size: 16, type: 'u64[2]' },
+      local_port: { offset: 80, size: 2, type: 'u16' },
+      remote_port: { offset: 82, size: 2, type: 'u16' },
+      role: { offset: 84, size: 1, type: 'u8' },
+      failure: { offset: 85, size: 1, type: 'u8' },
+      orderly: { offset: 86, size: 1, type: 'u8' },
+      missed: { offset: 87, size: 1, type: 'u8' },
     },
   },
   handshake_key: {
@@ -309,27 +372,45 @@ export const structs = {
       met: { offset: 16, size: 8, type: 'u64' },
     },
   },
+  naming: {
+    size: 312,
+    fields: {
+      id: { offset: 0, size: 8, type: 'u64' },
+      now: { offset: 8, size: 8, type: 'u64' },
+      domain: { offset: 16, size: 8, type: 'u64' },
+      at: { offset: 24, size: 4, type: 'u32' },
+      length: { offset: 28, size: 4, type: 'u32' },
+      name: { offset: 32, size: 256, type: 'struct dns_name' },
+      told: { offset: 288, size: 24, type: 'struct named_key' },
+    },
+  },
 } as const;
 
 export const enums = {
   slot: { OVERFLOW_CLIENT: 0, OVERFLOW_SERVER: 1, FIRST_INDEX: 2 },
   role: { ROLE_UNKNOWN: 0, ROLE_CLIENT: 1, ROLE_SERVER: 2, ROLES: 3 },
-  peer_kind: { PEER_ADDRESS: 0, PEER_CGROUP: 1, PEER_PREFIX: 2, PEER_WORLD: 3 },
+  peer_kind: { PEER_ADDRESS: 0, PEER_CGROUP: 1, PEER_PREFIX: 2, PEER_WORLD: 3, PEER_NAME: 4 },
   method: { METHOD_OTHER: 0, METHOD_GET: 1, METHOD_HEAD: 2, METHOD_POST: 3, METHOD_PUT: 4, METHOD_DELETE: 5, METHOD_CONNECT: 6, METHOD_OPTIONS: 7, METHOD_TRACE: 8, METHOD_PATCH: 9, METHOD_UNKNOWN: 10 },
   http_version: { HTTP_1_0: 0, HTTP_1_1: 1, HTTP_2: 2 },
   failure: { FAILURE_NONE: 0, FAILURE_RESET: 1, FAILURE_CLOSED: 2, FAILURE_TIMEOUT: 3, FAILURE_GOAWAY: 4, FAILURE_STREAM_NO_ERROR: 5, FAILURE_STREAM_PROTOCOL_ERROR: 6, FAILURE_STREAM_INTERNAL_ERROR: 7, FAILURE_STREAM_FLOW_CONTROL_ERROR: 8, FAILURE_STREAM_SETTINGS_TIMEOUT: 9, FAILURE_STREAM_STREAM_CLOSED: 10, FAILURE_STREAM_FRAME_SIZE_ERROR: 11, FAILURE_STREAM_REFUSED_STREAM: 12, FAILURE_STREAM_CANCEL: 13, FAILURE_STREAM_COMPRESSION_ERROR: 14, FAILURE_STREAM_CONNECT_ERROR: 15, FAILURE_STREAM_ENHANCE_YOUR_CALM: 16, FAILURE_STREAM_INADEQUATE_SECURITY: 17, FAILURE_STREAM_HTTP_1_1_REQUIRED: 18, FAILURE_STREAM_OTHER: 19 },
   grpc_status: { GRPC_NONE: 0, GRPC_OK: 1, GRPC_CANCELLED: 2, GRPC_UNKNOWN: 3, GRPC_INVALID_ARGUMENT: 4, GRPC_DEADLINE_EXCEEDED: 5, GRPC_NOT_FOUND: 6, GRPC_ALREADY_EXISTS: 7, GRPC_PERMISSION_DENIED: 8, GRPC_RESOURCE_EXHAUSTED: 9, GRPC_FAILED_PRECONDITION: 10, GRPC_ABORTED: 11, GRPC_OUT_OF_RANGE: 12, GRPC_UNIMPLEMENTED: 13, GRPC_INTERNAL: 14, GRPC_UNAVAILABLE: 15, GRPC_DATA_LOSS: 16, GRPC_UNAUTHENTICATED: 17, GRPC_OTHER: 18, GRPC_MISSING: 19, GRPC_LOST: 20 },
   rpc_method: { RPC_METHOD_NONE: 0, RPC_METHOD_OVERFLOW: 1, FIRST_RPC_METHOD: 2 },
-  ledger_entry: { REQUESTS_SEEN: 0, REQUESTS_ANSWERED: 1, REQUESTS_FAILED: 2, REQUESTS_DESYNCHRONISED: 3, REQUESTS_PIPELINE_FULL: 4, RESPONSES_SEEN: 5, RESPONSES_MATCHED: 6, RESPONSES_INTERIM: 7, RESPONSES_JOINED_MIDWAY: 8, RESPONSES_PIPELINE_FULL: 9, RESPONSES_DESYNCHRONISED: 10, RESPONSES_ABANDONED: 11, CONNECTIONS_HTTP1: 12, CONNECTIONS_HTTP2: 13, CONNECTIONS_TLS: 14, CONNECTIONS_OTHER: 15, CONNECTIONS_UNTRACKED: 16, LOST_SYNC: 17, SEGMENTS_EARLY: 18, SEGMENTS_EARLY_DROPPED: 19, EXCHANGES_UNKNOWN: 20, METHODS_OVERFLOWED: 21, SERIES_OVERFLOWED: 22, PAIRS_OVERFLOWED: 23, CONNECTIONS_TLS_DECODED: 24, LEDGER_ENTRIES: 25, LEDGER_ROOM: 32, LEDGER_ROLES: 4 },
+  ledger_entry: { REQUESTS_SEEN: 0, REQUESTS_ANSWERED: 1, REQUESTS_FAILED: 2, REQUESTS_DESYNCHRONISED: 3, REQUESTS_PIPELINE_FULL: 4, RESPONSES_SEEN: 5, RESPONSES_MATCHED: 6, RESPONSES_INTERIM: 7, RESPONSES_JOINED_MIDWAY: 8, RESPONSES_PIPELINE_FULL: 9, RESPONSES_DESYNCHRONISED: 10, RESPONSES_ABANDONED: 11, CONNECTIONS_HTTP1: 12, CONNECTIONS_HTTP2: 13, CONNECTIONS_TLS: 14, CONNECTIONS_OTHER: 15, CONNECTIONS_UNTRACKED: 16, LOST_SYNC: 17, SEGMENTS_EARLY: 18, SEGMENTS_EARLY_DROPPED: 19, EXCHANGES_UNKNOWN: 20, METHODS_OVERFLOWED: 21, QUERIES_SEEN: 22, QUERIES_ANSWERED: 23, QUERIES_UNTRACKED: 24, QUERIES_REPEATED: 25, ANSWERS_SEEN: 26, ANSWERS_UNMATCHED: 27, DATAGRAMS_MALFORMED: 28, LOOKUPS_OVERFLOWED: 29, NAMES_OVERFLOWED: 30, SERIES_OVERFLOWED: 31, PAIRS_OVERFLOWED: 32, CONNECTIONS_TLS_DECODED: 33, LEDGER_ENTRIES: 34, LEDGER_ROOM: 64, LEDGER_ROLES: 4 },
   prefix_verdict: { PREFIX_ADDRESS: 0, PREFIX_WORLD: 1, FIRST_PREFIX: 16 },
+  dns_outcome: { DNS_ASKED: 16 },
+  dns_bound: { DNS_ADDRESSES: 16, DNS_PATIENCE: 10, NAME_LIVES: 60, NAME_LIVES_AT_MOST: 86400, NAME_GRACE: 600 },
+  dns_record: { RECORD_OTHER: 0, RECORD_A: 1, RECORD_AAAA: 2, RECORD_CNAME: 3, RECORD_PTR: 4, RECORD_SRV: 5, RECORD_TXT: 6, RECORD_MX: 7, DNS_RECORDS: 8 },
 } as const;
 
 /** The maps as the object defines them. */
 export const maps = {
+  dns_names: { type: 1, flags: 0, maxEntries: 512, key: { type: 'struct dns_name', size: 256 }, value: { type: 'u64', size: 8 } },
+  free_names: { type: 22, flags: 0, maxEntries: 512, key: { type: 'bytes', size: 0 }, value: { type: 'u64', size: 8 } },
+  prefixes: { type: 11, flags: 1, maxEntries: 16384, key: { type: 'struct prefix_key', size: 20 }, value: { type: 'u32', size: 4 } },
   early_scratch: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct early_value', size: 2512 } },
   reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 1024 } },
   early: { type: 9, flags: 0, maxEntries: 1024, key: { type: 'struct early_key', size: 16 }, value: { type: 'struct early_value', size: 2512 } },
-  connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 1792 } },
+  connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 1808 } },
   http2_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct http2', size: 7208 } },
   pairs: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct pair_key', size: 32 }, value: { type: 'u32', size: 4 } },
   pair_values: { type: 2, flags: 0, maxEntries: 2048, key: { type: 'u32', size: 4 }, value: { type: 'struct pair_value', size: 496 } },
@@ -339,9 +420,14 @@ export const maps = {
   free_series: { type: 22, flags: 0, maxEntries: 8192, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
   rpc_methods: { type: 1, flags: 0, maxEntries: 1024, key: { type: 'struct rpc_method_key', size: 128 }, value: { type: 'u32', size: 4 } },
   free_methods: { type: 22, flags: 0, maxEntries: 1024, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
-  ledgers: { type: 2, flags: 0, maxEntries: 8, key: { type: 'u32', size: 4 }, value: { type: 'struct ledger', size: 1024 } },
-  prefixes: { type: 11, flags: 1, maxEntries: 16384, key: { type: 'struct prefix_key', size: 20 }, value: { type: 'u32', size: 4 } },
+  ledgers: { type: 2, flags: 0, maxEntries: 8, key: { type: 'u32', size: 4 }, value: { type: 'struct ledger', size: 2048 } },
+  dns_pending: { type: 1, flags: 0, maxEntries: 4096, key: { type: 'struct dns_pending_key', size: 40 }, value: { type: 'struct dns_pending', size: 40 } },
+  dns_series: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct dns_key', size: 8 }, value: { type: 'u32', size: 4 } },
+  dns_values: { type: 2, flags: 0, maxEntries: 2048, key: { type: 'u32', size: 4 }, value: { type: 'struct dns_value', size: 280 } },
+  free_dns_series: { type: 22, flags: 0, maxEntries: 2048, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
+  named: { type: 9, flags: 0, maxEntries: 4096, key: { type: 'struct named_key', size: 24 }, value: { type: 'struct named', size: 40 } },
   control: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct control', size: 8 } },
-  tls_sockets: { type: 9, flags: 0, maxEntries: 8192, key: { type: 'u64', size: 8 }, value: { type: 'struct tls_socket', size: 72 } },
+  tls_sockets: { type: 9, flags: 0, maxEntries: 8192, key: { type: 'u64', size: 8 }, value: { type: 'struct tls_socket', size: 88 } },
   handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 24 } },
+  naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 312 } },
 } as const;

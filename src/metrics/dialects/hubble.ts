@@ -15,6 +15,7 @@
 import type { Identity } from '../../identity/identity.js';
 import type { Role } from '../../receivers/counts.js';
 import type { Attributes, MetricFamily } from '../family.js';
+import { codeWords } from '../lookups.js';
 import type { Ends, Snapshot } from '../model.js';
 import { overallStatus } from '../outcome.js';
 import { extended, HistogramPoints, NumberPoints, namelessLabels, pairLabels } from '../points.js';
@@ -30,6 +31,9 @@ function families(snapshot: Snapshot): MetricFamily[] {
   const responses = new NumberPoints();
   const duration = new HistogramPoints();
   const latency = new HistogramPoints();
+  const queries = new NumberPoints();
+  const answers = new NumberPoints();
+  const answerTypes = new NumberPoints();
 
   const named = pairLabels(contextAttributes);
 
@@ -57,6 +61,18 @@ function families(snapshot: Snapshot): MetricFamily[] {
     if (!reported(ends)) continue;
     const context = nameless(ends) ?? named(ends);
     flows.add(extended(context, CONNECTION), counts.opened);
+  }
+
+  for (const { ends, counts } of snapshot.lookups) {
+    if (!reported(ends)) continue;
+    const none = nameless(ends, counts);
+    const having = (more: Attributes) => none ?? extended(named(ends), more);
+    const { type: qtypes, code, addresses, queries: begun, duration, records } = counts;
+    if (begun > 0) queries.add(having({ rcode: '', qtypes, ips_returned: '0' }), begun);
+    const rcode = code === undefined ? '' : codeWords(code);
+    if (duration.count > 0)
+      answers.add(having({ rcode, qtypes, ips_returned: String(addresses) }), duration.count);
+    for (const [type, count] of Object.entries(records)) answerTypes.add(having({ type, qtypes }), count);
   }
 
   const { startedAt, boundaries } = snapshot;
@@ -98,6 +114,19 @@ function families(snapshot: Snapshot): MetricFamily[] {
       'hubble_tcp_latency_seconds',
       'Latency of a request and its answer on the TCP connection: first byte of the request to last byte of the answer.',
       latency,
+    ),
+    counter(
+      'hubble_dns_queries_total',
+      '{query}',
+      'DNS queries over UDP; one that is sent again is the same.',
+      queries,
+    ),
+    counter('hubble_dns_responses_total', '{response}', 'DNS answers to them.', answers),
+    counter(
+      'hubble_dns_response_types_total',
+      '{record}',
+      'Records in these answers, by their type.',
+      answerTypes,
     ),
   ].filter(({ points }) => points.length > 0);
 }

@@ -2,6 +2,8 @@
  * OpenTelemetry's semantic conventions for HTTP and RPC metrics
  * (https://opentelemetry.io/docs/specs/semconv/http/http-metrics/, .../rpc/rpc-metrics/), with both ends on every
  * point. A gRPC call is an HTTP request, so it is in both.
+ * DNS lookups are `dns.lookup.duration` (https://opentelemetry.io/docs/specs/semconv/dns/dns-metrics/) without the name
+ * that is asked for, of which there is no end.
  * `http.server.*` is what the destination saw, `http.client.*` what the source saw; the conventions have nothing
  * for time to first byte and for TCP, so those are `meshtap.*` in the same manner.
  *
@@ -9,8 +11,15 @@
  */
 
 import type { Identity } from '../../identity/identity.js';
-import type { HttpCounts, Role, Rpc } from '../../receivers/counts.js';
+import {
+  DNS_PATIENCE,
+  type DnsCounts,
+  type HttpCounts,
+  type Role,
+  type Rpc,
+} from '../../receivers/counts.js';
 import type { Attributes, MetricFamily } from '../family.js';
+import { codeName, lookupError } from '../lookups.js';
 import type { Ends, Snapshot } from '../model.js';
 import { errorType } from '../outcome.js';
 import {
@@ -31,6 +40,7 @@ export function otel(): Dialect {
       ...requests(snapshot, 'client'),
       ...connections(snapshot, 'server'),
       ...connections(snapshot, 'client'),
+      ...lookups(snapshot),
     ],
   };
 }
@@ -215,6 +225,48 @@ function connections(snapshot: Snapshot, role: Role): MetricFamily[] {
       'TCP payload without retransmissions, as the watched side sends and receives it.',
       io,
     ),
+  ]);
+}
+
+function lookupLabels(base: Labels, counts: DnsCounts): Labels {
+  const { type, code } = counts;
+  const error = lookupError(counts);
+  return extended(base, {
+    'dns.question.type': type,
+    ...(code !== undefined && { 'dns.response.code': codeName(code) }),
+    ...(error !== undefined && { 'error.type': error }),
+  });
+}
+
+/** How long queries that got no answer were waited for. */
+function waited(count: number, boundaries: readonly number[]) {
+  const buckets = new Float64Array(boundaries.length + 1);
+  const index = boundaries.findIndex((bound) => DNS_PATIENCE <= bound);
+  buckets[index < 0 ? boundaries.length : index] = count;
+  return { buckets, count, sum: count * DNS_PATIENCE };
+}
+
+function lookups({ startedAt, boundaries, lookups: rows }: Snapshot): MetricFamily[] {
+  const named = pairLabels(endAttributes);
+  const points = { client: new HistogramPoints(), server: new HistogramPoints() };
+  for (const { ends, counts } of rows) {
+    const { type, unanswered } = counts;
+    const none = nameless(ends, counts);
+    const of = points[ends.role];
+    if (counts.duration.count > 0) of.add(none ?? lookupLabels(named(ends), counts), counts.duration);
+    const error = { 'dns.question.type': type, 'error.type': 'timeout' };
+    if (unanswered > 0) of.add(none ?? extended(named(ends), error), waited(unanswered, boundaries));
+  }
+  const histogram = (name: string, description: string, from: HistogramPoints): MetricFamily => ({
+    ...{ type: 'histogram', name, description, unit: 's', startedAt, boundaries, points: from.list() },
+  });
+  return filled([
+    histogram(
+      'dns.lookup.duration',
+      'DNS lookups over UDP as the client saw them, first query to answer. One without an answer counts after 10 s.',
+      points.client,
+    ),
+    histogram('meshtap.dns.server.duration', 'The same as the server of DNS saw them.', points.server),
   ]);
 }
 

@@ -16,7 +16,7 @@ const ROLES = ['client', 'server'] as const;
 const GET = 'GET /200 HTTP/1.1\r\nHost: x\r\n\r\n';
 /** Indices that are the overflow series of both sides. */
 const OVERFLOW = 2;
-const limits = { series: 64, pairs: 32, early: 64 };
+const limits = { series: 64, pairs: 32, early: 64, lookups: 128, names: 32 };
 /** What the kernel keeps of any map beside its entries, and of a hash for each CPU, bytes; in pages before Linux 5.11. */
 const MAP_HEADER = 4096;
 
@@ -128,6 +128,8 @@ test('memory is what was said', PATIENTLY, async () => {
     series: ['http_series', 'http_values', 'free_series'],
     pairs: ['pairs', 'pair_values', 'free_pairs'],
     early: ['early'],
+    lookups: ['dns_series', 'dns_values', 'free_dns_series'],
+    names: ['dns_names', 'free_names', 'named'],
   };
   for (const [limit, maps] of Object.entries(byLimit)) {
     const share = own.shares.find(({ what }: { what: string }) => what === limit);
@@ -140,7 +142,9 @@ test('memory is what was said', PATIENTLY, async () => {
   expect(line).toMatch(
     /^at most [\d.]+ [KM]iB in the kernel and [\d.]+ KiB to [\d.]+ KiB for each open connection, and /,
   );
-  expect(line).toContain('for 64 series, 32 pairs, 64 early segments and 65536 identities');
+  expect(line).toContain(
+    'for 64 series, 32 pairs, 64 early segments, 128 series of lookups, 32 names and 65536 identities',
+  );
   const { stdout: text } = await meshtap(['status']);
   expect(text).toMatch(/MEMORY OF +WHERE +LIMIT +EACH +AT MOST\nseries +kernel +64 /);
 });

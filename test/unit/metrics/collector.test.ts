@@ -66,6 +66,7 @@ it('tells the ledger, the budgets and its own work beside the traffic', async ()
     { attributes: { budget: 'series' }, value: 3 },
     { attributes: { budget: 'ended_series' }, value: 0 },
     { attributes: { budget: 'ended_pairs' }, value: 0 },
+    { attributes: { budget: 'ended_lookups' }, value: 0 },
   ]);
   // As many may be kept that ended as there may be others.
   expect(

@@ -16,7 +16,7 @@ import { otel } from '../../../src/metrics/dialects/otel.js';
 import type { MetricFamily } from '../../../src/metrics/family.js';
 import { agentProcess, identityHealth } from '../../../src/metrics/self.js';
 import type { Counts } from '../../../src/receivers/counts.js';
-import { counts, histogram, http, identifyNamed, named, pair, tcp } from '../../support/counts.js';
+import { counts, dns, histogram, http, identifyNamed, named, pair, tcp } from '../../support/counts.js';
 import { exporterContext } from '../../support/exporter-context.js';
 import { scrape } from '../../support/scrape.js';
 
@@ -48,6 +48,10 @@ function everything(): Counts {
         ...(ends.role === 'client' && { refused: 1, connect: seen }),
       }),
     ),
+    dns: pairs.flatMap((ends) => [
+      dns(ends, { queries: 2, unanswered: 1 }),
+      dns(ends, { code: 3, records: { SOA: 1 }, duration: seen }),
+    ]),
     ledger: [{ role: 'server', subject: 'requests', outcome: 'seen', count: 1 }],
     budgets: [{ name: 'series', used: 1, limit: 2 }],
   });

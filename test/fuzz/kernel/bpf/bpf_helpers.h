@@ -38,6 +38,8 @@
 #define bpf_get_socket_cookie(skb) (called(), (__u64)(skb)->sk)
 #define bpf_tcp_sock(sk) (called(), tcp_of(sk))
 #define bpf_sk_lookup_tcp(skb, tuple, size, netns, flags) (called(), kernel.find_socket(tuple, size))
+#define bpf_sk_lookup_udp(skb, tuple, size, netns, flags) (called(), kernel.find_socket(tuple, size))
+#define bpf_get_socket_cookie(skb_) (called(), (__u64)(unsigned long)(skb_)->sk)
 #define bpf_sk_release(sk) ((void)(sk))
 #define bpf_sock_ops_cb_flags_set(ctx, flags) ((void)(ctx))
 
