@@ -65,6 +65,7 @@ function node(index: number): Counts {
         reset: 5,
         retransmits: 20,
         tls: 0,
+        tlsDecoded: 0,
         bytesSent: 1e9,
         bytesReceived: 1e7,
         rtt: few,

@@ -36,7 +36,7 @@ __attribute__((noinline)) int fail_in_packet(struct __sk_buff *skb)
 
 	if (!c)
 		return 0;
-	return (c->protocol == HTTP2 && fail_stream(c, http2_of(skb->sk), failure_of(c))) || fail_front(c);
+	return (c->protocol == HTTP2 && fail_stream(c, http2_of(skb->sk), failure_of(c), bpf_ktime_get_ns())) || fail_front(c);
 }
 
 __attribute__((noinline)) int fail_in_sock_ops(struct bpf_sock_ops *ctx)
@@ -45,7 +45,7 @@ __attribute__((noinline)) int fail_in_sock_ops(struct bpf_sock_ops *ctx)
 
 	if (!c)
 		return 0;
-	return (c->protocol == HTTP2 && fail_stream(c, http2_of(ctx->sk), failure_of(c))) || fail_front(c);
+	return (c->protocol == HTTP2 && fail_stream(c, http2_of(ctx->sk), failure_of(c), bpf_ktime_get_ns())) || fail_front(c);
 }
 
 #define FAIL_OUTSTANDING(fail, ctx)                                                                                \

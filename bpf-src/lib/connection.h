@@ -5,6 +5,23 @@
 
 #include "lib/maps.h"
 
+/*
+ * What the programs that look at a connection are handed, and what they find it by: a packet, or, inside TLS, where
+ * there are no sockets and no locks, the place of its state. There an application's own order is what keeps two
+ * threads from one connection: no TLS library lets them use it at once.
+ */
+#ifdef INSIDE_TLS
+#define SOURCE __u32
+#define LOCK __u32
+#define take(lock) ((void)(lock))
+#define leave(lock) ((void)(lock))
+#else
+#define SOURCE struct __sk_buff *
+#define LOCK struct bpf_spin_lock
+#define take bpf_spin_lock
+#define leave bpf_spin_unlock
+#endif
+
 #define OUTSTANDING 32 /* requests kept per connection; a power of two */
 #define ROOT_CGROUP 1  /* whoever has no cgroup of its own: its address says more */
 
@@ -50,6 +67,9 @@ struct stream {
 	__u64 began;  /* ns: when the first byte of the message passed, 0 = between messages */
 	__u64 length; /* Content-Length, if has_length */
 	__u64 now;    /* ns: time of the bytes under the parser */
+#ifdef INSIDE_TLS
+	__u64 buffer; /* of the application: where the bytes lie */
+#endif
 	__u64 skip;   /* bytes, from `at` on, that the parser wants to be passed over */
 	__u32 base, left; /* the segment's bytes that are not yet in the window: where, how many */
 	__u32 era;	  /* of the connection, when this direction last looked */
@@ -71,7 +91,7 @@ struct stream {
 enum claim { JOINING = 1, SETTLING = 2, COUNTING_TLS = 4 };
 
 struct connection {
-	struct bpf_spin_lock lock; /* guards gate, claimed and the list of early pieces; no helper runs under it */
+	LOCK lock; /* guards gate, claimed and the list of early pieces; no helper runs under it */
 	__u32 gate;
 	__u64 cgroup;
 	__u8 local_address[16], remote_address[16];
@@ -101,6 +121,11 @@ struct connection {
 	__u64 peer_cgroup;
 	__u64 name[2]; /* under which the remote address was asked for, 0 = none */
 
+#ifdef INSIDE_TLS
+	__u32 process; /* that used it last */
+#endif
+	__u64 tls_cookie; /* of the socket, if it carries TLS that may be read inside; 0 = it does not */
+
 	__u64 sent_to, sampled_at; /* sent_to, received_to: bytes up to there are counted */
 	__u32 received_to, retransmits;
 
@@ -110,6 +135,13 @@ struct connection {
 	__u64 outstanding[OUTSTANDING];	   /* when each began, ns, above its method and version */
 	struct stream stream[2];
 };
+
+static __always_inline __u64 position(const struct stream *s, __u32 seq)
+{
+	return s->top + (__s32)(seq - (__u32)s->top);
+}
+
+#ifndef INSIDE_TLS
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -143,16 +175,11 @@ static __always_inline int claim(struct connection *c, __u8 what)
 {
 	int first;
 
-	bpf_spin_lock(&c->lock);
+	take(&c->lock);
 	first = !(c->claimed & what);
 	c->claimed |= what;
-	bpf_spin_unlock(&c->lock);
+	leave(&c->lock);
 	return first;
-}
-
-static __always_inline __u64 position(const struct stream *s, __u32 seq)
-{
-	return s->top + (__s32)(seq - (__u32)s->top);
 }
 
 /* Full sockets only: neither listeners' requests nor TIME_WAIT have any. */
@@ -160,5 +187,27 @@ static __always_inline struct connection *connection_of(struct bpf_sock *sk)
 {
 	return sk ? bpf_sk_storage_get(&connections, sk, 0, 0) : 0;
 }
+
+static __always_inline struct connection *connection_from(SOURCE skb)
+{
+	return connection_of(skb->sk);
+}
+
+#else
+
+/* ... or, inside TLS, places that user space hands out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct connection);
+} tls_connections SEC(".maps");
+
+static __always_inline struct connection *connection_from(SOURCE slot)
+{
+	return bpf_map_lookup_elem(&tls_connections, &slot);
+}
+
+#endif
 
 #endif

@@ -3,7 +3,7 @@
 #ifndef MESHTAP_EARLY_H
 #define MESHTAP_EARLY_H
 
-#include "lib/stream.h"
+#include "lib/segments.h"
 
 /* Too large for the stack. Ingress only: it runs in softirq, which does not nest on one CPU. */
 struct {
@@ -18,7 +18,7 @@ static __always_inline int list_piece(struct connection *c, struct reassembly *r
 {
 	int listed = 0;
 
-	bpf_spin_lock(&c->lock);
+	take(&c->lock);
 	for (int i = 0; i < PIECES; i++) {
 		if (r->piece[i].length)
 			continue;
@@ -28,7 +28,7 @@ static __always_inline int list_piece(struct connection *c, struct reassembly *r
 		listed = 1;
 		break;
 	}
-	bpf_spin_unlock(&c->lock);
+	leave(&c->lock);
 	return listed;
 }
 
@@ -110,7 +110,7 @@ static __always_inline int unlist_piece(struct connection *c, struct reassembly 
 	struct stream *s = &c->stream[IN];
 	int found = 0;
 
-	bpf_spin_lock(&c->lock);
+	take(&c->lock);
 	for (int i = 0; i < PIECES; i++) {
 		if (!r->piece[i].length || (__s64)(position(s, r->piece[i].seq) - position_) > 0)
 			continue;
@@ -120,7 +120,7 @@ static __always_inline int unlist_piece(struct connection *c, struct reassembly 
 		found = 1;
 		break;
 	}
-	bpf_spin_unlock(&c->lock);
+	leave(&c->lock);
 	return found;
 }
 

@@ -3,32 +3,7 @@
 #ifndef MESHTAP_ENDING_H
 #define MESHTAP_ENDING_H
 
-#include "protocols/http1.h"
-
-/* Both ends of a connection that began before these programs' eyes have met in its handshake. */
-static __noinline int find_by_handshake(struct connection *c)
-{
-	struct handshake_key key = {};
-	struct handshake *both;
-
-	if (!c || c->joined || !c->established)
-		return 0;
-	key.active_isn = c->active_isn;
-	key.passive_isn = c->passive_isn;
-	both = bpf_map_lookup_elem(&handshakes, &key);
-	if (!both)
-		return 0;
-	if (c->role == ROLE_CLIENT) {
-		both->active_cgroup = c->cgroup;
-		c->peer_cgroup = both->passive_cgroup;
-		both->met = 1;
-	} else {
-		c->peer_cgroup = both->active_cgroup;
-		if (both->met || !both->active_cgroup) /* nobody else wants to know */
-			bpf_map_delete_elem(&handshakes, &key);
-	}
-	return 1;
-}
+#include "lib/unanswered.h"
 
 /* From here on the pair is known, and what is known of the connection so far is counted. */
 static __noinline int settle(struct connection *c)
@@ -100,6 +75,23 @@ static __always_inline void sample(struct connection *c, __u32 srtt_us, __u32 to
 	}
 }
 
+/*
+ * Whoever reads inside TLS is told that nothing more will come. A reset that follows on the end of the answering side is
+ * nothing: TLS says goodbye, often to a side that has closed and does not hear it (RFC 8446 6.1).
+ */
+static __always_inline void end_tls(struct connection *c, __u8 failure)
+{
+	struct tls_socket *socket = bpf_map_lookup_elem(&tls_sockets, &c->tls_cookie);
+	__u8 finished = c->role == ROLE_CLIENT ? c->finished_in : c->finished_out;
+
+	if (!socket)
+		return;
+	socket->failure = finished ? FAILURE_CLOSED : failure;
+	socket->orderly = finished;
+	barrier(); /* who sees the time must see the rest */
+	socket->ended_at = bpf_ktime_get_ns();
+}
+
 static __always_inline int has_spoken(const struct connection *c)
 {
 	__u32 in = c->stream[IN].top, out = c->stream[OUT].top;
@@ -113,33 +105,15 @@ static __always_inline __u8 failure_of(const struct connection *c)
 	return c->reset ? FAILURE_RESET : c->finished_in || c->finished_out ? FAILURE_CLOSED : FAILURE_TIMEOUT;
 }
 
-static __always_inline struct stream *answer_of(struct connection *c)
-{
-	return stream_of(c, c->role == ROLE_CLIENT ? IN : OUT);
-}
-
-/* The oldest request will not be answered, or not to the end. 0 = there is none. */
 static __always_inline int fail_front(struct connection *c)
 {
-	__u64 request, now = bpf_ktime_get_ns();
-	struct stream *answer;
-	__u8 failure;
+	return c ? fail_front_at(c, failure_of(c), bpf_ktime_get_ns()) : 0;
+}
 
-	if (!c)
-		return 0;
-	failure = failure_of(c);
-	request = front(c);
-	if (!request)
-		return 0;
-	answer = answer_of(c);
-	if (answer->status >= 200) {
-		answer->now = now;
-		end_response(c, answer, failure);
-		return 1;
-	}
-	measure(c, TAG(0, METHOD_BITS(request), request & 1, failure), since(request, now), 0);
-	c->answered++;
-	return 1;
+/* The side that answers has closed its direction, and nobody has cut the connection. */
+static __always_inline int is_orderly(const struct connection *c)
+{
+	return !c->reset && (c->role == ROLE_CLIENT ? c->finished_in : c->finished_out);
 }
 
 /*
@@ -149,8 +123,7 @@ static __always_inline int fail_front(struct connection *c)
 static __noinline int end_connection(struct connection *c)
 {
 	struct pair_value *value;
-	struct stream *answer;
-	__u8 failure, orderly;
+	__u8 failure;
 
 	if (!c || c->ended)
 		return 0;
@@ -160,23 +133,11 @@ static __noinline int end_connection(struct connection *c)
 	if (value)
 		add(failure == FAILURE_RESET ? &value->reset :
 		    failure == FAILURE_CLOSED ? &value->closed : &value->timed_out, 1);
-
-	drop_void(c);
-	/* an answer to what was given up is none to what was asked since */
-	answer = answer_of(c);
-	if (answer->era != c->era)
-		drop_answer(c, answer);
-	orderly = c->role == ROLE_CLIENT ? c->finished_in : c->finished_out;
-	if (answer->phase == UNTIL_CLOSE && orderly && !c->reset) {
-		answer->now = bpf_ktime_get_ns();
-		end_response(c, answer, FAILURE_NONE);
-	}
-	if (c->untracked != c->untracked_answered)
-		note(c->role, REQUESTS_PIPELINE_FULL, c->untracked - c->untracked_answered);
 	if (c->protocol == UNCLASSIFIED && !c->joined && has_spoken(c))
 		note(c->role, CONNECTIONS_OTHER, 1); /* but not enough to be anything else */
-	if (c->asked == c->answered || answer->status < 200) /* no answer has begun, or one that is not the last */
-		drop_answer(c, answer);
+	if (c->tls_cookie)
+		end_tls(c, failure);
+	end_answers(c, is_orderly(c), bpf_ktime_get_ns());
 	return c->asked != c->answered || c->protocol == HTTP2;
 }
 

@@ -149,6 +149,26 @@ struct {
 	__type(value, struct control);
 } control SEC(".maps");
 
+/* The connections that carry TLS, for the programs that read inside (tls.bpf.c): by the socket's cookie. */
+struct tls_socket {
+	__u64 since;	/* ns: when it became clear; 0 = it was open before */
+	__u64 ended_at; /* ns; 0 = it is open */
+	__u64 cgroup, peer_cgroup;
+	__u8 local_address[16], remote_address[16];
+	__u64 name[2]; /* of the remote address, as in struct connection */
+	__u16 local_port, remote_port; /* host byte order */
+	__u8 role;
+	__u8 failure; /* how it ended */
+	__u8 orderly; /* ... and whether the side that answers had closed */
+	__u8 missed;  /* something passed inside that was not read */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, struct tls_socket);
+} tls_sockets SEC(".maps");
 /* An index or an id for a new key, or that of whoever was faster; what `overflow` says if none is left. */
 #define TAKE_INDEX(map, free, key, overflow)                                                                      \
 	({                                                                                                        \

@@ -4,6 +4,32 @@
 #define MESHTAP_MEETING_H
 
 #include "lib/ending.h"
+#include "lib/packet.h"
+
+/* Both ends of a connection that began before these programs' eyes have met in its handshake. */
+static __noinline int find_by_handshake(struct connection *c)
+{
+	struct handshake_key key = {};
+	struct handshake *both;
+
+	if (!c || c->joined || !c->established)
+		return 0;
+	key.active_isn = c->active_isn;
+	key.passive_isn = c->passive_isn;
+	both = bpf_map_lookup_elem(&handshakes, &key);
+	if (!both)
+		return 0;
+	if (c->role == ROLE_CLIENT) {
+		both->active_cgroup = c->cgroup;
+		c->peer_cgroup = both->passive_cgroup;
+		both->met = 1;
+	} else {
+		c->peer_cgroup = both->active_cgroup;
+		if (both->met || !both->active_cgroup) /* nobody else wants to know */
+			bpf_map_delete_elem(&handshakes, &key);
+	}
+	return 1;
+}
 
 /* Sees the connection for the first time in a packet: its addresses, and the cgroup of this end. */
 __attribute__((noinline)) int meet(struct __sk_buff *skb, __u32 direction)

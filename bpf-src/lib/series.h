@@ -88,6 +88,25 @@ static __always_inline struct pair_value *pair_value_of(struct connection *c)
 	return bpf_map_lookup_elem(&pair_values, &slot);
 }
 
+/* It has become clear what the connection speaks; inside TLS, where it was counted as such before, that it is read. */
+static __noinline int count_protocol(struct connection *c, enum ledger_entry protocol)
+{
+	if (!c)
+		return 0;
+#ifdef INSIDE_TLS
+	if (protocol != CONNECTIONS_OTHER) {
+		struct pair_value *value = pair_value_of(c);
+
+		note(c->role, CONNECTIONS_TLS_DECODED, 1);
+		if (value)
+			add(&value->tls_decoded, 1);
+	}
+#else
+	note(c->role, protocol, 1);
+#endif
+	return 0;
+}
+
 /*
  * What is known of an exchange, in one number: status, method, version, failure, gRPC status, gRPC method, and above
  * them the epoch, without which it is no use.
@@ -110,6 +129,9 @@ static __noinline int series_of(struct connection *c, __u64 tag)
 	key.failure = tag >> 16 & 63;
 	key.grpc_status = tag >> 22 & 31;
 	key.rpc_method = tag >> 27 & 8191;
+#ifdef INSIDE_TLS
+	key.tls = 1;
+#endif
 	return TAKE_INDEX(http_series, free_series, &key, overflow_of(c->role));
 }
 

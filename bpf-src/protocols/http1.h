@@ -47,7 +47,7 @@ static __noinline int lose_sync(struct connection *c, struct stream *s)
 static __always_inline int give_up(struct connection *c, enum ledger_entry what)
 {
 	if (!c->counted_http)
-		note(c->role, what, 1);
+		count_protocol(c, what);
 	c->protocol = OPAQUE;
 	return STOP;
 }
@@ -235,7 +235,7 @@ static __always_inline int accept_request(struct connection *c, struct stream *s
 	s->version = version >> 48 == '0' ? HTTP_1_0 : HTTP_1_1;
 	if (!c->counted_http) {
 		c->counted_http = 1;
-		note(c->role, CONNECTIONS_HTTP1, 1);
+		count_protocol(c, CONNECTIONS_HTTP1);
 	}
 	c->protocol = HTTP1;
 	if (!c->synced) {

@@ -77,7 +77,7 @@ struct frames {
 };
 
 struct http2 {
-	struct bpf_spin_lock lock; /* guards the end of exchanges; no helper runs under it */
+	LOCK lock; /* guards the end of exchanges; no helper runs under it */
 	__u32 reach;		   /* no stream was put farther than this from its place */
 	__u32 from;		   /* the first stream that was opened since all of them are known */
 	__u32 refused_above;	   /* the server will answer no stream above this one; ~0 = it has not said so */
@@ -88,17 +88,7 @@ struct http2 {
 	struct exchange stream[STREAMS];
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct http2);
-} http2_streams SEC(".maps");
-
-static __always_inline struct http2 *http2_of(struct bpf_sock *sk)
-{
-	return sk ? bpf_sk_storage_get(&http2_streams, sk, 0, 0) : 0;
-}
+#include "lib/http2-state.h"
 
 /* By arithmetic, as in stream_of. */
 static __always_inline struct frames *frames_of(struct http2 *h, __u32 direction)
@@ -123,9 +113,9 @@ static __always_inline __u32 place_of(__u32 id)
 }
 
 /* The slot of a stream, or -1. With id 0, a free one for stream `near`. */
-__attribute__((noinline)) int find_stream(struct __sk_buff *skb, __u32 id, __u32 near)
+__attribute__((noinline)) int find_stream(SOURCE source, __u32 id, __u32 near)
 {
-	struct http2 *h = http2_of(skb->sk);
+	struct http2 *h = http2_from(source);
 	__u32 farthest, place = place_of(near);
 
 	if (!h)
@@ -189,12 +179,12 @@ static __noinline int end_exchange(struct connection *c, struct http2 *h, __u32 
 	if (!c || !h)
 		return 0;
 	at = exchange_at(h, what & 255);
-	bpf_spin_lock(&h->lock);
+	take(&h->lock);
 	if (at->id == id) {
 		e = *at;
 		at->id = 0;
 	}
-	bpf_spin_unlock(&h->lock);
+	leave(&h->lock);
 	if (!e.id)
 		return 0;
 	if (!e.status && !(what >> 8)) { /* the answer began where nobody looked */
@@ -226,7 +216,7 @@ static __always_inline int http2_end(struct connection *c, struct http2 *h, stru
 }
 
 /* The connection is over, and with it one of its streams; 0 = there are no more. */
-static __noinline int fail_stream(struct connection *c, struct http2 *h, __u8 failure)
+static __noinline int fail_stream(struct connection *c, struct http2 *h, __u8 failure, __u64 now)
 {
 	__u32 id;
 	int slot;
@@ -237,7 +227,7 @@ static __noinline int fail_stream(struct connection *c, struct http2 *h, __u8 fa
 	if (slot < 0)
 		return 0;
 	id = exchange_at(h, slot)->id;
-	end_exchange(c, h, slot | (id > h->refused_above ? FAILURE_GOAWAY : failure) << 8, id, bpf_ktime_get_ns());
+	end_exchange(c, h, slot | (id > h->refused_above ? FAILURE_GOAWAY : failure) << 8, id, now);
 	return 1;
 }
 
@@ -249,7 +239,7 @@ static __always_inline int void_streams(struct connection *c, struct http2 *h)
 {
 	if (!c || !h)
 		return 0;
-	bpf_spin_lock(&h->lock);
+	take(&h->lock);
 	h->void_requests = h->void_answers = 0;
 	for (__u32 i = 0; i < STREAMS; i++) {
 		struct exchange *e = exchange_at(h, i);
@@ -261,7 +251,7 @@ static __always_inline int void_streams(struct connection *c, struct http2 *h)
 		if (e->status)
 			h->void_answers++;
 	}
-	bpf_spin_unlock(&h->lock);
+	leave(&h->lock);
 	h->reach = 0;
 	h->from = 0;
 	h->untracked_answered = h->untracked;
@@ -274,10 +264,10 @@ static __always_inline int void_streams(struct connection *c, struct http2 *h)
  * Bytes of this direction were missed, or make no sense. Where a frame begins can not be told any more, nor what its
  * part of the dynamic table holds, nor whether a stream has ended meanwhile. The other direction goes on.
  */
-__attribute__((noinline)) int http2_lose_sync(struct __sk_buff *skb, __u32 direction)
+__attribute__((noinline)) int http2_lose_sync(SOURCE source, __u32 direction)
 {
-	struct connection *c = connection_of(skb->sk);
-	struct http2 *h = http2_of(skb->sk);
+	struct connection *c = connection_from(source);
+	struct http2 *h = http2_from(source);
 	struct frames *f;
 	struct stream *s;
 
@@ -361,9 +351,9 @@ __attribute__((noinline)) int is_likely_frame(__u64 header, __u32 ninth)
  * A segment of a direction that is out of step: does it begin with a frame, and does each frame in it lead to another
  * one, as far as the window shows? 1 = yes.
  */
-__attribute__((noinline)) int begins_with_frame(struct __sk_buff *skb, __u32 direction)
+__attribute__((noinline)) int begins_with_frame(SOURCE source, __u32 direction)
 {
-	struct connection *c = connection_of(skb->sk);
+	struct connection *c = connection_from(source);
 	__u64 at, header, ninth;
 	struct stream *s;
 	__u32 n, length;
@@ -417,7 +407,7 @@ static __always_inline int begins_like_settings(const struct stream *s, __u64 at
 }
 
 /* Whether a connection that does not speak HTTP/1 begins like HTTP/2, or, if it was open before, goes on like it. */
-static __always_inline int is_http2(struct __sk_buff *skb, struct connection *c, __u32 direction)
+static __always_inline int is_http2(SOURCE source, struct connection *c, __u32 direction)
 {
 	struct stream *s = stream_of(c, direction);
 	__u64 at = bounded(s->at), header;
@@ -426,17 +416,16 @@ static __always_inline int is_http2(struct __sk_buff *skb, struct connection *c,
 	if (n >= PREFACE_BYTES && is_preface(s, at))
 		return 1;
 	if (c->joined)
-		return begins_with_frame(skb, direction);
+		return begins_with_frame(source, direction);
 	header = __builtin_bswap64(eight(s, at));
 	return n >= FRAME_HEADER && begins_like_settings(s, at, n) && FRAME_LENGTH(header) <= 16384 &&
 	       is_frame(header, eight(s, at + 8) & 255);
 }
 
 /* From here on the connection speaks HTTP/2: its state, or 0 where there is no memory. Both directions may find out. */
-static __always_inline struct http2 *become_http2(struct __sk_buff *skb, struct connection *c)
+static __always_inline struct http2 *become_http2(SOURCE source, struct connection *c)
 {
-	struct bpf_sock *sk = skb->sk;
-	struct http2 *h = sk ? bpf_sk_storage_get(&http2_streams, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
+	struct http2 *h = new_http2(source);
 	int first;
 
 	if (!h) {
@@ -444,7 +433,7 @@ static __always_inline struct http2 *become_http2(struct __sk_buff *skb, struct 
 		c->protocol = OPAQUE;
 		return 0;
 	}
-	bpf_spin_lock(&c->lock);
+	take(&c->lock);
 	first = c->protocol == UNCLASSIFIED || c->protocol == HTTP1;
 	if (first) {
 		h->refused_above = ~0u;
@@ -452,24 +441,24 @@ static __always_inline struct http2 *become_http2(struct __sk_buff *skb, struct 
 			h->frames[0].phase = h->frames[1].phase = FRAME_LOST;
 		c->protocol = HTTP2;
 	}
-	bpf_spin_unlock(&c->lock);
+	leave(&c->lock);
 	if (first)
-		note(c->role, CONNECTIONS_HTTP2, 1);
+		count_protocol(c, CONNECTIONS_HTTP2);
 	return h;
 }
 
 /* True if it turns out that the connection speaks HTTP/2 from the parser's place on. */
-static __always_inline int http2_begin(struct __sk_buff *skb, __u32 direction)
+static __always_inline int http2_begin(SOURCE source, __u32 direction)
 {
-	struct connection *c = connection_of(skb->sk);
+	struct connection *c = connection_from(source);
 
-	return c && is_http2(skb, c, direction) && become_http2(skb, c) && c->protocol == HTTP2;
+	return c && is_http2(source, c, direction) && become_http2(source, c) && c->protocol == HTTP2;
 }
 
 /* A request of HTTP/1 becomes stream 1. */
-static __always_inline int http2_upgrade(struct __sk_buff *skb, struct connection *c, __u64 began, __u8 method)
+static __always_inline int http2_upgrade(SOURCE source, struct connection *c, __u64 began, __u8 method)
 {
-	struct http2 *h = become_http2(skb, c);
+	struct http2 *h = become_http2(source, c);
 	struct exchange *e;
 
 	if (!h)
@@ -540,7 +529,7 @@ static __always_inline int pass_frame(struct frames *f, struct stream *s, __u32 
 }
 
 /* A frame that ends a stream, or several. */
-static __always_inline int end_by_frame(struct __sk_buff *skb, struct http2 *h, struct frames *f, struct stream *s,
+static __always_inline int end_by_frame(SOURCE source, struct http2 *h, struct frames *f, struct stream *s,
 					__u64 header)
 {
 	__u64 at = bounded(s->at);
@@ -561,7 +550,7 @@ static __always_inline int end_by_frame(struct __sk_buff *skb, struct http2 *h, 
 			return WAIT;
 		code = first >> 32;
 		pass_frame(f, s, FRAME_HEADER + 4, 0);
-		slot = find_stream(skb, f->stream, f->stream);
+		slot = find_stream(source, f->stream, f->stream);
 		if (slot < 0)
 			return AGAIN;
 		f->slot = slot;
@@ -579,10 +568,10 @@ static __always_inline int end_by_frame(struct __sk_buff *skb, struct http2 *h, 
 }
 
 /* A frame, from its first byte; before it, any number of those that say nothing. */
-__attribute__((noinline)) int http2_frame(struct __sk_buff *skb, __u32 direction)
+__attribute__((noinline)) int http2_frame(SOURCE source, __u32 direction)
 {
-	struct connection *c = connection_of(skb->sk);
-	struct http2 *h = http2_of(skb->sk);
+	struct connection *c = connection_from(source);
+	struct http2 *h = http2_from(source);
 	__u64 at, header = 0, ninth = 0;
 	struct frames *f;
 	struct stream *s;
@@ -638,7 +627,7 @@ __attribute__((noinline)) int http2_frame(struct __sk_buff *skb, __u32 direction
 		return result;
 	}
 	f->stream = FRAME_STREAM(header, ninth);
-	return end_by_frame(skb, h, f, s, header);
+	return end_by_frame(source, h, f, s, header);
 }
 
 /*
@@ -664,10 +653,10 @@ static __noinline int rpc_method_of(struct connection *c, struct hpack *p)
 }
 
 /* A header block of the requesting direction is complete: a request, or the trailers of one. */
-__attribute__((noinline)) int http2_request(struct __sk_buff *skb, __u32 direction)
+__attribute__((noinline)) int http2_request(SOURCE source, __u32 direction)
 {
-	struct connection *c = connection_of(skb->sk);
-	struct http2 *h = http2_of(skb->sk);
+	struct connection *c = connection_from(source);
+	struct http2 *h = http2_from(source);
 	struct exchange *e;
 	struct frames *f;
 	struct hpack *p;
@@ -686,7 +675,7 @@ __attribute__((noinline)) int http2_request(struct __sk_buff *skb, __u32 directi
 		return AGAIN;
 	f->opened = id;
 	note(c->role, REQUESTS_SEEN, 1);
-	slot = find_stream(skb, 0, id);
+	slot = find_stream(source, 0, id);
 	if (slot < 0) {
 		note(c->role, REQUESTS_PIPELINE_FULL, 1);
 		h->untracked++;
@@ -728,10 +717,10 @@ static __always_inline int note_unknown_stream(struct connection *c, struct http
 }
 
 /* A header block of the answering direction is complete: the head of an answer, its trailers, or both. */
-__attribute__((noinline)) int http2_answer(struct __sk_buff *skb, __u32 direction)
+__attribute__((noinline)) int http2_answer(SOURCE source, __u32 direction)
 {
-	struct connection *c = connection_of(skb->sk);
-	struct http2 *h = http2_of(skb->sk);
+	struct connection *c = connection_from(source);
+	struct http2 *h = http2_from(source);
 	__u32 id, status, lost, ends;
 	struct exchange *e;
 	struct frames *f;
@@ -754,7 +743,7 @@ __attribute__((noinline)) int http2_answer(struct __sk_buff *skb, __u32 directio
 		note(c->role, RESPONSES_INTERIM, 1);
 		return AGAIN;
 	}
-	slot = find_stream(skb, id, id);
+	slot = find_stream(source, id, id);
 	if (slot < 0)
 		return status || (lost && !ends) ? note_unknown_stream(c, h, id, frames_of(h, !direction)->opened) : AGAIN;
 	e = exchange_at(h, slot);
@@ -785,10 +774,10 @@ __attribute__((noinline)) int http2_answer(struct __sk_buff *skb, __u32 directio
 #define PARTS 4
 
 /* Some parts of a header block. */
-__attribute__((noinline)) int http2_block(struct __sk_buff *skb, __u32 direction)
+__attribute__((noinline)) int http2_block(SOURCE source, __u32 direction)
 {
-	struct connection *c = connection_of(skb->sk);
-	struct http2 *h = http2_of(skb->sk);
+	struct connection *c = connection_from(source);
+	struct http2 *h = http2_from(source);
 	struct frames *f;
 	struct stream *s;
 
@@ -814,7 +803,7 @@ __attribute__((noinline)) int http2_block(struct __sk_buff *skb, __u32 direction
 }
 
 /* The block, or this frame's part of it, has passed. */
-static __always_inline int end_part(struct __sk_buff *skb, struct connection *c, struct frames *f, struct stream *s,
+static __always_inline int end_part(SOURCE source, struct connection *c, struct frames *f, struct stream *s,
 				    __u32 direction)
 {
 	int result = AGAIN;
@@ -828,22 +817,22 @@ static __always_inline int end_part(struct __sk_buff *skb, struct connection *c,
 	if (f->hpack.place != AT_FIELD)
 		return LOST;
 	if (is_request(c, direction))
-		http2_request(skb, direction);
+		http2_request(source, direction);
 	else
-		result = http2_answer(skb, direction);
+		result = http2_answer(source, direction);
 	return result == AGAIN && s->skip ? WAIT : result;
 }
 
 /* A stream that the server will not answer; its slot, or -1. */
-__attribute__((noinline)) int find_refused(struct __sk_buff *skb)
+__attribute__((noinline)) int find_refused(SOURCE source)
 {
-	struct http2 *h = http2_of(skb->sk);
+	struct http2 *h = http2_from(source);
 
 	return h ? find_above(h, h->refused_above) : -1;
 }
 
 /* One step of the parser. */
-static __always_inline int http2_step(struct __sk_buff *skb, struct connection *c, struct http2 *h, struct stream *s,
+static __always_inline int http2_step(SOURCE source, struct connection *c, struct http2 *h, struct stream *s,
 				      __u32 direction)
 {
 	struct frames *f = frames_of(h, direction);
@@ -854,10 +843,10 @@ static __always_inline int http2_step(struct __sk_buff *skb, struct connection *
 		return WAIT;
 	switch (f->phase) {
 	case BLOCK:
-		return f->left ? http2_block(skb, direction) : end_part(skb, c, f, s, direction);
+		return f->left ? http2_block(source, direction) : end_part(source, c, f, s, direction);
 	case DATA_END:
 		f->phase = FRAME;
-		slot = find_stream(skb, f->stream, f->stream);
+		slot = find_stream(source, f->stream, f->stream);
 		if (slot < 0)
 			return AGAIN;
 		f->slot = slot;
@@ -865,7 +854,7 @@ static __always_inline int http2_step(struct __sk_buff *skb, struct connection *
 		f->failure = FAILURE_NONE;
 		return ANSWERED;
 	case REFUSED:
-		slot = find_refused(skb);
+		slot = find_refused(source);
 		if (slot < 0) {
 			f->phase = FRAME;
 			return AGAIN;
@@ -889,7 +878,7 @@ static __always_inline int http2_step(struct __sk_buff *skb, struct connection *
 		at = bounded(s->at);
 		if (is_request(c, direction) && s->end - at >= PREFACE_BYTES && is_preface(s, at)) {
 			s->at = at + PREFACE_BYTES;
-		} else if (!begins_with_frame(skb, direction)) {
+		} else if (!begins_with_frame(source, direction)) {
 			s->phase = UNSYNCED;
 			return STOP;
 		}
@@ -897,7 +886,7 @@ static __always_inline int http2_step(struct __sk_buff *skb, struct connection *
 		s->phase = START;
 		break;
 	}
-	return http2_frame(skb, direction);
+	return http2_frame(source, direction);
 }
 
 #endif

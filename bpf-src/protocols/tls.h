@@ -76,7 +76,36 @@ static __noinline int carries_tls(const struct connection *c, const struct strea
 	return c->synced ? begins_tls(header, n) : goes_on_as_tls(s, at, header, n);
 }
 
-/* Counted once, by whoever sees last that it carries TLS and between whom. */
+#ifdef INSIDE_TLS
+
+/* TLS inside TLS is not looked into. */
+static __always_inline void count_tls(SOURCE slot, struct connection *c)
+{
+	c->protocol = OPAQUE;
+}
+
+#else
+
+/* For the programs that read what is inside: which connection this socket is. */
+static __noinline int publish_tls(struct connection *c)
+{
+	struct tls_socket socket = {};
+
+	if (!c)
+		return 0;
+	socket.since = c->joined ? 0 : bpf_ktime_get_ns();
+	socket.cgroup = c->cgroup;
+	socket.peer_cgroup = c->peer_cgroup;
+	__builtin_memcpy(socket.local_address, c->local_address, 16);
+	__builtin_memcpy(socket.remote_address, c->remote_address, 16);
+	__builtin_memcpy(socket.name, c->name, 16);
+	socket.local_port = c->local_port;
+	socket.remote_port = c->remote_port;
+	socket.role = c->role;
+	return bpf_map_update_elem(&tls_sockets, &c->tls_cookie, &socket, BPF_ANY);
+}
+
+/* Told once, by whoever sees last that it carries TLS and between whom. */
 static __noinline int tell_tls(struct connection *c)
 {
 	struct pair_value *value;
@@ -86,19 +115,27 @@ static __noinline int tell_tls(struct connection *c)
 	value = pair_value_of(c);
 	if (value)
 		add(&value->tls, 1);
+	if (c->tls_cookie)
+		publish_tls(c);
 	return 0;
 }
 
 /* The connection carries TLS. */
-static __always_inline int count_tls(struct connection *c)
+static __always_inline void count_tls(SOURCE skb, struct connection *c)
 {
-	if (!c)
-		return 0;
+	struct control *wanted;
+	__u32 zero = 0;
+
 	note(c->role, CONNECTIONS_TLS, 1);
 	c->protocol = OPAQUE;
+	wanted = bpf_map_lookup_elem(&control, &zero);
+	if (wanted && wanted->decode_tls)
+		c->tls_cookie = bpf_get_socket_cookie(skb);
+	barrier(); /* who sees that it does, on another CPU, must see the cookie */
 	c->tls = 1;
 	tell_tls(c);
-	return 0;
 }
+
+#endif
 
 #endif

@@ -120,6 +120,7 @@ struct pair_value {
 	__u64 bytes_received; /* payload, in order, acknowledged */
 	__u64 retransmits;    /* segments */
 	__u64 tls;	      /* connections found to carry TLS */
+	__u64 tls_decoded;    /* ... of which the inside is read */
 	struct histogram connect; /* client: from SYN to established */
 	struct histogram rtt;	  /* smoothed, sampled at most once a second and at the end */
 };
@@ -248,7 +249,7 @@ enum ledger_entry {
 	RESPONSES_ABANDONED,	 /* HTTP/2: of a stream that was reset before */
 	CONNECTIONS_HTTP1,
 	CONNECTIONS_HTTP2,
-	CONNECTIONS_TLS,	 /* recognised by its records, not decoded */
+	CONNECTIONS_TLS,	 /* recognised by its records */
 	CONNECTIONS_OTHER,	 /* no protocol that is known here */
 	CONNECTIONS_UNTRACKED,	 /* no memory for the socket's state */
 	LOST_SYNC,		 /* times a connection missed bytes or made no sense, whatever it cost */
@@ -267,6 +268,7 @@ enum ledger_entry {
 	NAMES_OVERFLOWED,	 /* DNS answers whose name found no room: their addresses have none */
 	SERIES_OVERFLOWED,	 /* exchanges counted in an overflow series (they are in answered or failed too) */
 	PAIRS_OVERFLOWED,	 /* connections counted in an overflow pair */
+	CONNECTIONS_TLS_DECODED, /* (they are in CONNECTIONS_TLS too) HTTP is read inside */
 	LEDGER_ENTRIES,
 	LEDGER_ROOM = 64, /* and LEDGER_ROLES, powers of two: a place is found by shifts and masks, which any verifier follows */
 	LEDGER_ROLES = 4,
@@ -287,7 +289,7 @@ struct prefix_key {
 /* Written by user space only. */
 struct control {
 	__u32 epoch; /* a new value makes every socket look its indices up again */
-	__u32 reserved;
+	__u32 decode_tls; /* 1: programs that read inside TLS want to know which connections carry it */
 };
 
 /* Every enum above: the variable brings them into the object's BTF. */

@@ -73,11 +73,19 @@ function capacities(limits: Limits, stripes: number): Partial<Record<MapName, nu
 
 /** Sets constants and sizes. */
 export function configure(spec: ObjectSpec, { boundaries, limits, stripes }: CountingOptions): void {
+  configureCounting(spec, { boundaries, stripes });
+  for (const [map, entries] of Object.entries(capacities(limits, stripes))) spec.setMaxEntries(map, entries);
+}
+
+/** Sets the constants that all programs have which count. */
+export function configureCounting(
+  spec: ObjectSpec,
+  { boundaries, stripes }: Pick<CountingOptions, 'boundaries' | 'stripes'>,
+): void {
   const padded = new BigUint64Array(BOUNDARIES).fill(NEVER);
   padded.set(boundaries);
   spec.setGlobal('boundaries', padded);
   spec.setGlobal('stripes_mask', new Uint32Array([stripes - 1]));
-  for (const [map, entries] of Object.entries(capacities(limits, stripes))) spec.setMaxEntries(map, entries);
 }
 
 /** Maps that user space reads and writes. */

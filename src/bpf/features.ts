@@ -117,7 +117,13 @@ export const FEATURES: readonly Feature[] = [
   optional('kprobes', '4.1', '2541517c32be', 'no reasons for drops on kernels without their tracepoint', () =>
     probe.hasProbes('kprobe'),
   ),
-  optional('kernel BTF', '5.4', '341dfcf8d78e', 'no tracing programs (tp_btf, fentry)', probe.hasKernelBtf),
+  optional(
+    'kernel BTF',
+    '5.4',
+    '341dfcf8d78e',
+    'nothing inside TLS is seen; no tracing programs',
+    probe.hasKernelBtf,
+  ),
   optional('tp_btf programs', '5.5', '9e15db66136a', 'no drops, no process names', () =>
     probe.canTrace(probe.ATTACH.TRACE_RAW_TP, 'inet_sock_set_state'),
   ),

@@ -33,6 +33,14 @@ export interface Libbpf {
   bpf_program__name(program: Pointer): string;
   bpf_program__fd(program: Pointer): number;
   bpf_program__expected_attach_type(program: Pointer): number;
+  bpf_program__attach_uprobe_opts(
+    program: Pointer,
+    pid: number,
+    file: string,
+    offset: number,
+    options: UprobeOptions,
+  ): Pointer | null;
+  bpf_link__destroy(link: Pointer): number;
 
   btf__find_by_name_kind(btf: Pointer, name: string, kind: number): number;
   btf__type_by_id(btf: Pointer, id: number): Pointer | null;
@@ -69,6 +77,7 @@ export interface Libbpf {
     count: number,
     options: ProgramLoadOptions,
   ): number;
+  bpf_prog_test_run_opts(program: number, options: TestRunOptions): number;
   bpf_btf_load(btf: Memory, size: number, options: null): number;
   bpf_link_create(program: number, target: number, attachType: number, options: null): number;
   bpf_link_update(link: number, program: number, options: null): number;
@@ -87,6 +96,50 @@ export interface ProgramLoadOptions {
   log_size: number;
   log_buf: Memory;
 }
+
+/** `struct bpf_uprobe_opts` of libbpf.h, as libbpf 1.1 has it. */
+export interface UprobeOptions {
+  sz: number;
+  retprobe: boolean;
+  func_name: string;
+}
+
+const uprobeOptions = koffi.struct({
+  sz: 'size_t',
+  ref_ctr_offset: 'size_t',
+  bpf_cookie: 'uint64_t',
+  retprobe: 'bool',
+  func_name: 'const char *',
+});
+/** What `UprobeOptions.sz` has to say. */
+export const UPROBE_OPTIONS_SIZE: number = koffi.sizeof(uprobeOptions);
+
+/** `struct bpf_test_run_opts` of bpf.h, as far as it is used here. */
+export interface TestRunOptions {
+  sz: number;
+  ctx_in: Memory;
+  ctx_size_in: number;
+}
+
+const testRunOptions = koffi.struct({
+  sz: 'size_t',
+  data_in: 'void *',
+  data_out: 'void *',
+  data_size_in: 'uint32_t',
+  data_size_out: 'uint32_t',
+  ctx_in: 'void *',
+  ctx_out: 'void *',
+  ctx_size_in: 'uint32_t',
+  ctx_size_out: 'uint32_t',
+  retval: 'uint32_t',
+  repeat: 'int',
+  duration: 'uint32_t',
+  flags: 'uint32_t',
+  cpu: 'uint32_t',
+  batch_size: 'uint32_t',
+});
+/** What `TestRunOptions.sz` has to say. */
+export const TEST_RUN_OPTIONS_SIZE: number = koffi.sizeof(testRunOptions);
 
 const options = koffi.struct({
   sz: 'size_t',
@@ -143,6 +196,11 @@ const signatures: Record<keyof Libbpf, [result: string, parameters: (string | Ty
   bpf_program__name: ['string', [program]],
   bpf_program__fd: ['int', [program]],
   bpf_program__expected_attach_type: ['int', [program]],
+  bpf_program__attach_uprobe_opts: [
+    pointer,
+    [program, 'int', 'string', 'size_t', koffi.pointer(uprobeOptions)],
+  ],
+  bpf_link__destroy: ['int', [pointer]],
 
   btf__find_by_name_kind: ['int', [btf, 'string', 'uint32_t']],
   btf__type_by_id: [pointer, [btf, 'uint32_t']],
@@ -157,6 +215,7 @@ const signatures: Record<keyof Libbpf, [result: string, parameters: (string | Ty
   bpf_map_lookup_batch: ['int', ['int', pointer, pointer, pointer, pointer, pointer, pointer]],
 
   bpf_prog_load: ['int', ['int', 'string', 'string', pointer, 'size_t', koffi.pointer(options)]],
+  bpf_prog_test_run_opts: ['int', ['int', koffi.pointer(testRunOptions)]],
   bpf_btf_load: ['int', [pointer, 'size_t', pointer]],
   bpf_link_create: ['int', ['int', 'int', 'int', pointer]],
   bpf_link_update: ['int', ['int', 'int', pointer]],
@@ -231,6 +290,16 @@ export const loadLogged = (object: Pointer): Promise<Logged<number>> =>
         load.async(object, (error, result) => (error ? reject(error) : resolve(result)));
       }),
   );
+
+/**
+ * Ends a link in another thread, because the kernel waits until nobody runs the program any more: about 100 ms at a
+ * function of an application.
+ */
+export const destroyLink = (link: Pointer): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const destroy = libbpf().bpf_link__destroy as KoffiFunc<Libbpf['bpf_link__destroy']>;
+    destroy.async(link, (error, result) => (error ? reject(error) : resolve(result)));
+  });
 
 /** libbpf has one printer for the whole process, so that calls with a log wait for each other. */
 let lastLogged: Promise<unknown> = Promise.resolve();

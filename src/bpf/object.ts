@@ -17,6 +17,8 @@ export interface BpfProgram {
   readonly fd: number;
   /** `enum bpf_attach_type` of linux/bpf.h. */
   readonly attachType: number;
+  /** libbpf's `struct bpf_program`; valid as long as the object is open. */
+  readonly address: Pointer;
 }
 
 /**
@@ -129,6 +131,7 @@ export class LoadedObject implements Disposable {
         name: library.bpf_program__name(program),
         fd: library.bpf_program__fd(program),
         attachType: library.bpf_program__expected_attach_type(program),
+        address: program,
       }),
     );
     this.maps = new Map(

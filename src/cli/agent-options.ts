@@ -60,7 +60,7 @@ function kernelSources(
   run: RunOptions,
 ): { receivers: readonly Receiver[]; resolvers: readonly Resolver[] } {
   const watched = watchedCgroup(config);
-  const { identity, limits, instance, idleAfter } = config;
+  const { identity, limits, instance, tls, idleAfter } = config;
   const { identities: _, ...budgets } = limits;
   const memory = run.ephemeral ? {} : { memory: cgroupsOf(instance) };
   const cgroups = cgroup({ watched, ...identity.cgroup, ...memory });
@@ -68,7 +68,7 @@ function kernelSources(
   const containerNames = containers({ cgroups, watched, ...identity.containers });
   const named = (path: string) => kubernetesNames?.ofPath(path) ?? containerNames.ofPath(path);
   return {
-    receivers: [ebpf({ cgroup: watched, instance, limits: budgets, idleAfter, ...run })],
+    receivers: [ebpf({ cgroup: watched, instance, limits: budgets, tls: tls.decode, idleAfter, ...run })],
     resolvers: [
       staticTable({
         entries: identity.static,

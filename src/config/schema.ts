@@ -377,6 +377,18 @@ export const schema = z
       })
       .prefault({})
       .describe('What meshtap may use at most. What comes beyond is counted in an overflow series.'),
+    tls: z
+      .strictObject({
+        decode: z
+          .boolean({ error: 'true or false' })
+          .default(false)
+          .describe(
+            'Read inside TLS: requests of processes that use OpenSSL 3.0 or 3.1 on sockets of their own are measured. ' +
+              'Each call of such a process into its library takes some microseconds longer.',
+          ),
+      })
+      .prefault({})
+      .describe('Connections that carry TLS. Their bytes, connects and round trips are counted in any case.'),
     idleAfter: duration()
       .prefault('1h')
       .describe(

@@ -75,7 +75,7 @@ export const HTTP: Arithmetic<HttpCounts> = {
 /** The plain numbers of `TcpCounts`. */
 export const TCP_NUMBERS = [
   ...(['opened', 'closed', 'reset', 'timedOut', 'refused', 'unreachable', 'cancelled'] as const),
-  ...(['bytesSent', 'bytesReceived', 'retransmits', 'tls'] as const),
+  ...(['bytesSent', 'bytesReceived', 'retransmits', 'tls', 'tlsDecoded'] as const),
 ] as const;
 
 const tcp =

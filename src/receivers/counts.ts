@@ -94,6 +94,8 @@ export interface TcpCounts extends Counted {
   readonly retransmits: number;
   /** Connections found to carry TLS, whether or not what is inside is read. */
   readonly tls: number;
+  /** ... of which the inside is read. */
+  readonly tlsDecoded: number;
   /** From SYN to established; client side only. */
   readonly connect: HistogramCounts;
   /** Smoothed round-trip time, sampled at most once a second per connection, and at its end. */

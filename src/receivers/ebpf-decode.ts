@@ -227,6 +227,7 @@ export function tcpCounts({ label, life, ending, words, at }: Row<PairLabel>, bo
     bytesReceived: counter(fields.bytes_received),
     retransmits: counter(fields.retransmits),
     tls: counter(fields.tls),
+    tlsDecoded: counter(fields.tls_decoded),
     connect: histogramAt(words, at + word(fields.connect), boundaries),
     rtt: histogramAt(words, at + word(fields.rtt), boundaries),
   };

@@ -34,12 +34,15 @@ import { Entries, type EntryMaps, Epoch } from './ebpf-entries.js';
 import { RpcMethods } from './ebpf-methods.js';
 import { PrefixTable } from './ebpf-prefixes.js';
 import type { Memory, Prefix, ReceiverStatus, RunningReceiver } from './receiver.js';
+import { TlsWatcher } from './tls/watcher.js';
 
 export interface SweepOptions extends CountingOptions {
   /** When an entry without traffic makes room for others, milliseconds. */
   readonly idleAfter: number;
   /** What the maps take, for the status. */
   readonly footprint: Footprint;
+  /** What reads inside TLS, which ends with the sweeper, or why nothing does. Absent if nobody asked for it. */
+  readonly insideTls?: TlsWatcher | MeshtapError | undefined;
 }
 
 const NANOSECONDS = 1e9;
@@ -140,28 +143,32 @@ export class Sweeper implements RunningReceiver {
   status(): ReceiverStatus {
     if (this.#failure !== undefined) return { state: 'failed', reason: this.#failure };
     const { cgroup, startedAt } = this.#instance;
-    const { footprint } = this.#options;
+    const { footprint, insideTls } = this.#options;
     const detail = {
       cgroup: cgroup.path,
       'counting since': new Date(startedAt).toISOString(),
       'bytes of maps': footprint.total,
       'bytes per connection': footprint.perConnection.connections!,
       'bytes per connection at most': Object.values(footprint.perConnection).reduce((sum, n) => sum + n, 0),
+      ...(insideTls instanceof TlsWatcher && insideTls.status()),
     };
     const spent = this.#lastLedger
       .filter(({ outcome, count }) => outcome === 'overflowed' && count > 0)
       .map(({ subject }) => subject);
-    if (spent.length === 0) return { state: 'running', detail };
-    return {
-      state: 'degraded',
-      reason: `the limit of ${[...new Set(spent)].join(' and ')} was reached`,
-      detail,
-    };
+    const reasons = [
+      ...(spent.length > 0 ? [`the limit of ${[...new Set(spent)].join(' and ')} was reached`] : []),
+      ...(insideTls instanceof MeshtapError ? [`inside TLS nothing is read: ${insideTls.message}`] : []),
+    ];
+    return reasons.length === 0
+      ? { state: 'running', detail }
+      : { state: 'degraded', reason: reasons.join('; '), detail };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    const { insideTls } = this.#options;
     this.#open = false;
     await this.#sweep?.catch(() => {}); // whoever asked for it is told
+    if (insideTls instanceof TlsWatcher) await insideTls[Symbol.asyncDispose]();
     this.#instance.close();
   }
 

@@ -1,3 +1,4 @@
+import type { Logger } from 'pino';
 import {
   type CountingOptions,
   DEFAULT_LIMITS,
@@ -7,12 +8,14 @@ import {
   stripesFor,
 } from '../bpf/counting.js';
 import { FEATURES, probeFeatures } from '../bpf/features.js';
-import { acquire } from '../bpf/instance.js';
+import { InsideTls } from '../bpf/inside-tls.js';
+import { acquire, type Instance } from '../bpf/instance.js';
 import { libbpf } from '../bpf/libbpf.js';
 import { shippedObject } from '../bpf/object.js';
 import { MeshtapError } from '../errors.js';
 import { Sweeper } from './ebpf-sweep.js';
 import type { Prefix, Receiver, ReceiverContext, RunningReceiver } from './receiver.js';
+import { TlsWatcher } from './tls/watcher.js';
 
 export interface EbpfOptions {
   /** The cgroup-v2 directory to watch, with all below it. */
@@ -25,6 +28,11 @@ export interface EbpfOptions {
   fresh?: boolean;
   /** How many entries there may be. @default 2048 pairs, 8192 series, 1024 early segments, 2048 lookups, 512 names */
   limits?: Partial<Limits>;
+  /**
+   * Read inside TLS, where processes of the cgroup use OpenSSL 3.0 or 3.1 on sockets of their own. Probes cost these
+   * processes microseconds per call. Needs BTF of the kernel. @default false
+   */
+  tls?: boolean;
   /** A series without traffic for so long makes room for others, milliseconds. @default 3600000, an hour */
   idleAfter?: number;
 }
@@ -58,6 +66,7 @@ export function ebpf({
   ephemeral = instance === undefined,
   fresh = false,
   limits,
+  tls = false,
   idleAfter = HOUR,
 }: EbpfOptions): EbpfReceiver {
   return {
@@ -84,9 +93,29 @@ export function ebpf({
         signal.throwIfAborted();
       }
       for (const sentence of acquired.lost) log.warn(sentence);
-      return new Sweeper(acquired, { ...counting, idleAfter, footprint: ebpfFootprint(limits) });
+      const insideTls = tls ? await readInsideTls(acquired, counting, log) : undefined;
+      return new Sweeper(acquired, { ...counting, idleAfter, footprint: ebpfFootprint(limits), insideTls });
     },
   };
+}
+
+/** Connections that can be read inside at a time. */
+const TLS_CONNECTIONS = 1024;
+
+/** What reads inside TLS, or why nothing does: all else is counted without it. */
+async function readInsideTls(
+  { cgroup, maps }: Instance,
+  counting: CountingOptions,
+  log: Logger,
+): Promise<TlsWatcher | MeshtapError> {
+  try {
+    const inside = await InsideTls.load({ ...counting, maps, connections: TLS_CONNECTIONS });
+    return new TlsWatcher({ cgroup: cgroup.path, inside, log });
+  } catch (error) {
+    if (!(error instanceof MeshtapError)) throw error;
+    log.warn({ err: error }, 'inside TLS nothing is read');
+    return error;
+  }
 }
 
 /** A refusal by a kernel that lacks what meshtap needs says what that is. */

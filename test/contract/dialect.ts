@@ -203,6 +203,7 @@ function everything(pairs: readonly Pair[]): Counts {
         bytesReceived: 2e6,
         retransmits: 5,
         tls: 3,
+        tlsDecoded: 2,
         connect: pair.role === 'client' ? seen : histogram(),
         rtt: seen,
       }),

@@ -81,6 +81,7 @@ export function tcp(pair: Pair, more: Partial<TcpCounts> = {}): TcpCounts {
     unreachable: 0,
     cancelled: 0,
     tls: 0,
+    tlsDecoded: 0,
     bytesSent: 0,
     bytesReceived: 0,
     retransmits: 0,

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { type Agent, createAgent } from '../../src/agent.js';
 import type { HistogramCounts, HttpCounts, Role, TcpCounts } from '../../src/receivers/counts.js';
-import { ebpf } from '../../src/receivers/ebpf.js';
+import { type EbpfOptions, ebpf } from '../../src/receivers/ebpf.js';
 import type { Scope } from './scope.js';
 
 type Numbers = Record<string, number>;
@@ -40,8 +40,15 @@ export class Meter {
     this.agent = agent;
   }
 
-  static async attach(scope: Scope): Promise<Meter> {
-    return new Meter(await createAgent({ receivers: [ebpf({ cgroup: scope.path })] }));
+  static async attach(scope: Scope, options: Pick<EbpfOptions, 'tls'> = {}): Promise<Meter> {
+    return new Meter(await createAgent({ receivers: [ebpf({ cgroup: scope.path, ...options })] }));
+  }
+
+  /** What the receiver says of itself, by name. */
+  async detail(): Promise<Readonly<Record<string, string | number>>> {
+    const status = (await this.agent.status()).receivers.ebpf!;
+    if (status.state === 'failed') throw new Error(status.reason);
+    return status.detail;
   }
 
   /** What was counted until all was quiet again: no more requests under way than before. Connections may stay open. */
@@ -89,12 +96,13 @@ export class Meter {
   }
 }
 
-/** `GET 200`, `POST 200 reset`, `GET closed`, `GET 200 HTTP/1.0`, `POST 200 HTTP/2 echo.Echo/Say OK`. */
-function exchangeName({ method, status, failure, version, overflow, rpc }: HttpCounts): string {
+/** `GET 200`, `POST 200 reset`, `GET closed`, `GET 200 HTTP/1.0`, `POST 200 HTTP/2 echo.Echo/Say OK`, `GET 200 https`. */
+function exchangeName({ method, status, failure, version, scheme, overflow, rpc }: HttpCounts): string {
   if (overflow) return 'overflow';
   const protocol = version === '1.1' ? undefined : `HTTP/${version}`;
   const call = rpc && `${rpc.service}/${rpc.method} ${rpc.status ?? '-'}`;
-  return [method, status, failure, protocol, call].filter((part) => part !== undefined).join(' ');
+  const inside = scheme === 'https' ? scheme : undefined;
+  return [method, status, failure, protocol, call, inside].filter((part) => part !== undefined).join(' ');
 }
 
 function tcpNumbers({ pair, life, ending, connect, rtt, ...counters }: TcpCounts): Numbers {

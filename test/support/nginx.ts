@@ -24,12 +24,14 @@ export interface NginxOptions {
   http2?: boolean;
   /** Speak it inside TLS. @default plain text */
   tls?: { readonly key: string; readonly certificate: string };
+  /** The one version of TLS that it speaks. @default 1.2 and 1.3 */
+  only?: '1.2' | '1.3';
   /** Where `/proxy/` leads to, over a connection for each request. @default nowhere */
   upstream?: string;
 }
 
 /**
- * `/ok` answers 200, `/missing` 404, `/busy` 503, each with a few bytes; `/files/small` and `/files/large` come from
+ * `/ok` answers 200, `/missing` 404, `/busy` 503, each with a few bytes; `/nothing` closes; `/files/small` and `/files/large` come from
  * disk; `/slow/large` the same at 10 MB/s; `/upload` takes up to 1 MB and answers 413 to more;
  * `/proxy/ok` and the like are asked of another server.
  */
@@ -46,7 +48,7 @@ export class Nginx {
 
   /** It ends with its scope. */
   static async start(scope: Scope, options: NginxOptions = {}): Promise<Nginx> {
-    const { service = 'server', hosts = ['127.0.0.1', '[::1]'], netns, http2, tls, upstream } = options;
+    const { service = 'server', hosts = ['127.0.0.1', '[::1]'], netns, http2, tls, only, upstream } = options;
     const nginx = new Nginx(mkdtempSync(join(tmpdir(), 'meshtap-nginx-')), await freePort());
     const directory = nginx.#directory;
     mkdirSync(join(directory, 'files'));
@@ -63,11 +65,12 @@ export class Nginx {
          sendfile on; keepalive_requests 1000000; default_type text/plain;
          server {
            ${hosts.map((host) => `listen ${host}:${nginx.port}${tls ? ' ssl' : ''}${http2 ? ' http2' : ''};`).join(' ')}
-           ${tls ? `ssl_certificate ${tls.certificate}; ssl_certificate_key ${tls.key}; ssl_protocols TLSv1.2 TLSv1.3;` : ''}
+           ${tls ? `ssl_certificate ${tls.certificate}; ssl_certificate_key ${tls.key}; ssl_protocols ${only ? `TLSv${only}` : 'TLSv1.2 TLSv1.3'};` : ''}
            root ${directory};
            location /ok { return 200 fine; }
            location /missing { return 404 missing; }
            location /busy { return 503 busy; }
+           location /nothing { return 444; }
            location /slow/ { alias ${directory}/files/; limit_rate 10m; }
            ${upstream === undefined ? '' : `location /proxy/ { proxy_pass ${upstream}/; }`}
            location /upload { client_max_body_size 1m; proxy_pass http://127.0.0.1:1/; }

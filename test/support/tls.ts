@@ -93,3 +93,56 @@ export class TlsClient {
     await this.#closed;
   }
 }
+
+/** Python's HTTPS client in a service, on one connection: with a socket, or with TLS that reads from memory. */
+export class PythonClient {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterableIterator<string>;
+  readonly #closed: Promise<unknown>;
+
+  constructor(scope: Scope, port: number, kind: 'sync' | 'asyncio', service = 'client') {
+    const script = join(import.meta.dirname, '../fixtures/https-client.py');
+    this.#child = scope.start(service, ['python3', script, String(port), kind], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    this.#closed = new Promise((resolve) => this.#child.once('close', resolve));
+    this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  /** The status of the answer, or `closed`. */
+  async ask(path: string): Promise<string> {
+    this.#child.stdin!.write(`${path}\n`);
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error('the client ended');
+    return value;
+  }
+
+  /** It closes its connection and ends. */
+  async hangUp(): Promise<void> {
+    this.#child.stdin!.end();
+    await this.#closed;
+  }
+}
+
+/** h2load, which waits for its URLs, and then asks for them in turn, `requests` times in all. */
+export class TlsLoad {
+  readonly #child: ChildProcess;
+  readonly #closed: Promise<number | null>;
+
+  constructor(
+    scope: Scope,
+    { requests, connections, http2 }: { requests: number; connections: number; http2: boolean },
+  ) {
+    const shape = ['-n', String(requests), '-c', String(connections), ...(http2 ? ['-m', '5'] : ['--h1'])];
+    this.#child = scope.start('client', ['h2load', ...shape, '-i', '-'], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+    });
+    this.#closed = new Promise((resolve) => this.#child.once('close', resolve));
+  }
+
+  async run(urls: readonly string[]): Promise<void> {
+    this.#child.stdin!.end(`${urls.join('\n')}\n`);
+    const status = await this.#closed;
+    if (status !== 0) throw new Error(`h2load ended with ${status}`);
+  }
+}

@@ -154,12 +154,19 @@ describe('values', () => {
 
   test('of a pair become counts, in seconds', () => {
     const words = Float64Array.from({ length: structs.pair_value.size / 8 }, (_, i) => i + 1);
-    words[11] = 2.5e9; // connect.sum
+    words[12] = 2.5e9; // connect.sum
     const counts = tcpCounts({ label: OVERFLOW_PAIRS[0]!, life, ending: undefined, words, at: 0 }, 2);
     expect(counts).toMatchObject({ opened: 1, closed: 2, reset: 3, timedOut: 4, refused: 5, unreachable: 6 });
-    expect(counts).toMatchObject({ cancelled: 7, bytesSent: 8, bytesReceived: 9, retransmits: 10, tls: 11 });
-    expect(counts.connect).toEqual({ sum: 2.5, count: 13 + 14 + 15, buckets: Float64Array.of(13, 14, 15) });
-    expect(counts.rtt.buckets).toEqual(Float64Array.of(38, 39, 40));
+    expect(counts).toMatchObject({
+      cancelled: 7,
+      bytesSent: 8,
+      bytesReceived: 9,
+      retransmits: 10,
+      tls: 11,
+      tlsDecoded: 12,
+    });
+    expect(counts.connect).toEqual({ sum: 2.5, count: 14 + 15 + 16, buckets: Float64Array.of(14, 15, 16) });
+    expect(counts.rtt.buckets).toEqual(Float64Array.of(39, 40, 41));
   });
 
   test('of a series become counts, in seconds', () => {

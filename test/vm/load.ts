@@ -39,9 +39,11 @@ for (const path of objects) {
   let links: BpfLink[] = [];
   const loaded = await attempt(`${name} loads`, async () => (await openObject(path)).load());
   if (!loaded) continue;
-  await attempt(`${name} attaches`, () => {
-    links = loaded.attach(cgroup);
-  });
+  // What reads inside TLS is attached to functions of processes: test/kernel/tls does it.
+  if (name !== 'tls')
+    await attempt(`${name} attaches`, () => {
+      links = loaded.attach(cgroup);
+    });
   if (links.length > 0) await attempt(`${name} lets a request pass`, exchange);
   for (const link of links) link.close();
   loaded.close();

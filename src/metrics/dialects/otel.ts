@@ -143,6 +143,7 @@ function connections(snapshot: Snapshot, role: Role): MetricFamily[] {
   const rtt = new HistogramPoints();
   const opened = new NumberPoints();
   const tls = new NumberPoints();
+  const decoded = new NumberPoints();
   const closed = new NumberPoints();
   const failed = new NumberPoints();
   const retransmits = new NumberPoints();
@@ -162,6 +163,7 @@ function connections(snapshot: Snapshot, role: Role): MetricFamily[] {
     if (counts.rtt.count > 0) rtt.add(plain, counts.rtt);
     opened.add(plain, counts.opened);
     if (counts.tls > 0) tls.add(plain, counts.tls);
+    if (counts.tlsDecoded > 0) decoded.add(plain, counts.tlsDecoded);
     closed.add(plain, counts.closed);
     ended(closed, 'connection_reset', counts.reset);
     ended(closed, 'timeout', counts.timedOut);
@@ -209,6 +211,12 @@ function connections(snapshot: Snapshot, role: Role): MetricFamily[] {
       closed,
     ),
     counter('connections.tls', '{connection}', 'TCP connections that were found to carry TLS.', tls),
+    counter(
+      'connections.tls.decoded',
+      '{connection}',
+      'TCP connections that carry TLS, of which the inside is read, as HTTP.',
+      decoded,
+    ),
     counter('connect.failures', '{connection}', 'TCP connects that failed, by error.type.', failed),
     counter('retransmits', '{segment}', 'TCP segments sent again.', retransmits),
     counter(

@@ -40,6 +40,7 @@ function everything(): Counts {
     tcp: pairs.map((ends) =>
       tcp(ends, {
         tls: 1,
+        tlsDecoded: 1,
         opened: 3,
         closed: 1,
         reset: 1,

@@ -35,6 +35,7 @@
 #define bpf_spin_lock(l) ((void)(l), lock())
 #define bpf_spin_unlock(l) ((void)(l), unlock())
 #define bpf_sk_cgroup_id(sk) (called(), ((struct socket *)(sk))->cgroup)
+#define bpf_get_socket_cookie(skb) (called(), (__u64)(skb)->sk)
 #define bpf_tcp_sock(sk) (called(), tcp_of(sk))
 #define bpf_sk_lookup_tcp(skb, tuple, size, netns, flags) (called(), kernel.find_socket(tuple, size))
 #define bpf_sk_lookup_udp(skb, tuple, size, netns, flags) (called(), kernel.find_socket(tuple, size))

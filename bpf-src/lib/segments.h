@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The bytes of segments: of the one that passes, and of those that came early and were kept.
+ *
+ * Egress runs under the socket's lock, so its stream has one writer. Ingress does not: two CPUs may hold segments of
+ * one socket at once. The gate lets one of them through; the other leaves its segment among the early ones (early.h)
+ * and a mark that makes the one inside look again.
+ */
+#ifndef MESHTAP_SEGMENTS_H
+#define MESHTAP_SEGMENTS_H
+
+#include "lib/packet.h"
+#include "lib/stream.h"
+
+#define PIECE 2048	  /* an early segment is kept in pieces of this size */
+#define PIECES 128	  /* ... at most so many per connection */
+#define SEGMENT_PIECES 33 /* 64 KiB and a bit */
+
+/* The segments of a connection that came before their turn. */
+struct reassembly {
+	struct early_piece {
+		__u32 seq, length; /* length 0 = free */
+	} piece[PIECES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct reassembly);
+} reassembly SEC(".maps");
+
+struct early_key {
+	__u64 tuple;
+	__u32 seq, reserved;
+};
+
+struct early_value {
+	__u64 at; /* ns */
+	__u32 length, reserved;
+	__u8 byte[PIECE + FRESH];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct early_key);
+	__type(value, struct early_value);
+} early SEC(".maps");
+
+enum gate { BUSY = 1, LOOK_AGAIN = 2 };
+
+static __always_inline int enter(struct connection *c)
+{
+	int mine;
+
+	take(&c->lock);
+	mine = !(c->gate & BUSY);
+	c->gate = mine ? BUSY : BUSY | LOOK_AGAIN;
+	leave(&c->lock);
+	return mine;
+}
+
+#define LOOKS 4 /* ... in a row: then the rest waits for the next packet */
+
+/* True if somebody left something: then the gate stays with the caller, who looks again, unless it was for the last time. */
+static __always_inline int leave_or_look(struct connection *c, int last)
+{
+	int again;
+
+	take(&c->lock);
+	again = !last && c->gate & LOOK_AGAIN;
+	c->gate = again ? BUSY : 0;
+	leave(&c->lock);
+	return again;
+}
+
+/* Bytes of an early piece. It has room for a whole window behind its last byte. */
+static __noinline int load_early(struct connection *c, struct stream *s, __u64 rest)
+{
+	struct early_key key = { .seq = s->early_seq };
+	struct early_value *value;
+	__u64 from = s->base;
+
+	key.tuple = c->tuple;
+	value = bpf_map_lookup_elem(&early, &key);
+	if (!value)
+		return -1;
+	asm volatile("%0 &= 2047" : "+r"(from));
+	asm volatile("%0 &= 63" : "+r"(rest));
+	for (__u64 i = 0; i < FRESH; i += 8)
+		*(__u64 *)(s->byte + rest + i) = *(__u64 *)(value->byte + from + i);
+	return 0;
+}
+
+/* The next bytes, behind those that the window keeps. 0 = they are there. */
+static __always_inline int fetch(SOURCE skb, struct connection *c, struct stream *s, __u64 rest, __u64 fresh)
+{
+	/* 5.10 and 6.1 lose a lower bound written as n != 0: n - 1, masked where it can not be undone, plus 1 */
+	__u64 less = fresh - 1;
+
+	if (s->from_early)
+		return load_early(c, s, rest);
+	asm volatile("%0 &= 511" : "+r"(less));
+	return less >= FRESH || bpf_skb_load_bytes(skb, s->base, s->byte + rest, less + 1);
+}
+
+#endif
