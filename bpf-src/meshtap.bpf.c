@@ -88,6 +88,8 @@ static __always_inline void notice_end(struct __sk_buff *skb, struct connection 
  */
 static __always_inline void open_gate(struct __sk_buff *skb, struct connection *c, __u32 received)
 {
+	/* unrolled: 5.10 and 6.1 want a loop to go back by a jump ("back-edge"), and the compiler may place it otherwise */
+#pragma unroll
 	for (int i = 1; i <= LOOKS; i++) {
 		if (c->ending)
 			finish(skb);

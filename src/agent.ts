@@ -5,6 +5,7 @@ import { boundaryProblem, DEFAULT_BOUNDARIES } from './config/boundaries.js';
 import { disposeAll } from './dispose.js';
 import { explain, MeshtapError } from './errors.js';
 import type { Exporter, ExporterContext, RunningExporter } from './exporters/exporter.js';
+import { FlowHub, type FlowHubOptions } from './flows/hub.js';
 import { cgroup } from './identity/cgroup.js';
 import { type Chain, startChain } from './identity/chain.js';
 import type { Resolver } from './identity/identity.js';
@@ -50,6 +51,8 @@ export interface AgentOptions {
   waitForNames?: number;
   /** A file in /run that keeps names of pods and containers that are gone for the next agent. @default none */
   names?: string;
+  /** How many flows are kept, and what is taken out of them. @default 4096, everything that may be a secret */
+  flows?: FlowHubOptions;
   /** Families about the process, asked at each collection. @default none */
   self?: () => readonly MetricFamily[];
   /** @default silent */
@@ -77,6 +80,8 @@ export interface Agent extends AsyncDisposable {
   snapshot(): Promise<Snapshot>;
   /** The same numbers as a source for OpenTelemetry readers: `new PrometheusExporter({ metricProducers: [...] })`. */
   readonly producer: MetricProducer;
+  /** Single requests, of receivers that have them. */
+  readonly flows: FlowHub;
   status(): Promise<AgentStatus>;
 }
 
@@ -101,12 +106,14 @@ export async function createAgent({
   foldAfter,
   waitForNames,
   names: memory,
+  flows: flowOptions,
   self = () => [],
   log = pino({ level: 'silent' }),
   signal = new AbortController().signal,
 }: AgentOptions): Promise<Agent> {
   checkOptions(receivers, boundaries);
   const chosen = dialects.map((dialect) => (typeof dialect === 'string' ? DIALECTS[dialect]() : dialect));
+  const flows = new FlowHub(flowOptions);
   const names: Chain[] = [];
   const sources = new Map<string, RunningReceiver>();
   const sinks = new Map<string, RunningExporter>();
@@ -191,6 +198,7 @@ export async function createAgent({
         log: log.child({ receiver: receiver.name }),
         boundaries,
         signal,
+        flows,
       });
       sources.set(unique(receiver.name, sources), running);
       running.setPrefixes?.(chain.prefixes());
@@ -202,6 +210,7 @@ export async function createAgent({
     return {
       collect,
       producer,
+      flows,
       snapshot: async () => (await sweep()).snapshot,
       async status() {
         return {

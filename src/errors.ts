@@ -14,7 +14,11 @@ export type ErrorCode =
   | 'BPFFS_MISSING'
   | 'PORT_IN_USE'
   | 'EXPORT_FAILED'
-  | 'IDENTITY_FAILED';
+  | 'IDENTITY_FAILED'
+  | 'FILTER_INVALID'
+  | 'FLOWS_FAILED'
+  | 'PATTERN_REFUSED'
+  | 'POLICY_INVALID';
 
 export interface MeshtapErrorOptions {
   /** What to do about it, one sentence. */

@@ -7,6 +7,8 @@
 export { type Agent, type AgentOptions, type AgentStatus, createAgent, type DialectName } from './agent.js';
 export { DEFAULT_BOUNDARIES } from './config/boundaries.js';
 export { type ErrorCode, explain, MeshtapError } from './errors.js';
+export type { Flow, FlowEnd, FlowEvent, Lost } from './flows/flow.js';
+export type { FlowHub, FlowHubOptions, WatchOptions } from './flows/hub.js';
 export type { Dialect } from './metrics/dialects/dialect.js';
 export type {
   Attributes,

@@ -61,7 +61,7 @@ static __always_inline int enter(struct connection *c)
 	return mine;
 }
 
-#define LOOKS 8 /* ... in a row: then the rest waits for the next packet */
+#define LOOKS 4 /* ... in a row: then the rest waits for the next packet */
 
 /* True if somebody left something: then the gate stays with the caller, who looks again, unless it was for the last time. */
 static __always_inline int leave_or_look(struct connection *c, int last)

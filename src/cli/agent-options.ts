@@ -8,11 +8,15 @@ import { cgroup } from '../identity/cgroup.js';
 import { cgroupMount } from '../identity/cgroup-mount.js';
 import { containers } from '../identity/containers.js';
 import { dns } from '../identity/dns.js';
+import type { Resolver } from '../identity/identity.js';
 import { kubernetes } from '../identity/kubernetes.js';
 import { local } from '../identity/local.js';
 import { staticTable } from '../identity/static.js';
 import { agentProcess } from '../metrics/self.js';
 import { ebpf } from '../receivers/ebpf.js';
+import { hubble } from '../receivers/hubble.js';
+import type { Receiver } from '../receivers/receiver.js';
+import { replay } from '../receivers/replay.js';
 import { cgroupsOf, namesOf } from './runtime-files.js';
 
 /** How an agent is run, beside its configuration. */
@@ -30,9 +34,34 @@ export async function agentOptions(
   log: Logger,
   signal?: AbortSignal,
 ): Promise<AgentOptions> {
+  const { identity, limits, instance, foldAfter } = config;
+  const kernel = config.receivers.ebpf ? kernelSources(config, run) : { receivers: [], resolvers: [] };
+  return {
+    receivers: [...kernel.receivers, ...flowReceivers(config)],
+    resolvers: kernel.resolvers,
+    exporters: await exportersOf(config),
+    dialects: config.dialects,
+    boundaries: config.boundaries,
+    identities: limits.identities,
+    foldAfter,
+    waitForNames: identity.wait,
+    ...(run.ephemeral || !config.receivers.ebpf ? {} : { names: namesOf(instance) }),
+    flows: config.flows,
+    resource: { 'service.instance.id': `${hostname()}/${instance}`, ...config.resource },
+    self: agentProcess,
+    log,
+    ...(signal && { signal }),
+  };
+}
+
+/** This machine's kernel, and who can name what it sees. */
+function kernelSources(
+  config: Config,
+  run: RunOptions,
+): { receivers: readonly Receiver[]; resolvers: readonly Resolver[] } {
   const watched = watchedCgroup(config);
-  const { identity, limits, instance, tls, idleAfter, foldAfter } = config;
-  const { identities, ...budgets } = limits;
+  const { identity, limits, instance, tls, idleAfter } = config;
+  const { identities: _, ...budgets } = limits;
   const memory = run.ephemeral ? {} : { memory: cgroupsOf(instance) };
   const cgroups = cgroup({ watched, ...identity.cgroup, ...memory });
   const kubernetesNames = identity.kubernetes && kubernetes({ cgroups, watched, ...identity.kubernetes });
@@ -52,18 +81,19 @@ export async function agentOptions(
       cgroups,
       ...(identity.dns.names ? [dns(identity.dns)] : []),
     ],
-    exporters: await exportersOf(config),
-    dialects: config.dialects,
-    boundaries: config.boundaries,
-    identities,
-    foldAfter,
-    waitForNames: identity.wait,
-    ...(run.ephemeral ? {} : { names: namesOf(instance) }),
-    resource: { 'service.instance.id': `${hostname()}/${instance}`, ...config.resource },
-    self: agentProcess,
-    log,
-    ...(signal && { signal }),
   };
+}
+
+/** Those that are given flows, and names with them. */
+function flowReceivers({ receivers, limits: { pairs, series } }: Config): Receiver[] {
+  const { replay: recorded, hubble: relay } = receivers;
+  const limits = { pairs, series };
+  return [
+    ...(recorded
+      ? [replay({ ...(recorded.file === '-' ? { input: process.stdin } : recorded), limits })]
+      : []),
+    ...(relay ? [hubble({ ...relay, limits })] : []),
+  ];
 }
 
 /** The directory to attach to: the whole machine, if nothing is said. */

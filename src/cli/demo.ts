@@ -10,7 +10,8 @@ import { DemoProcesses } from './demo/processes.js';
 import { ratesBetween, type Sums, sumPairs } from './demo/rates.js';
 import { Screen } from './demo/screen.js';
 import { createLog } from './log.js';
-import { statusServer, untilSignal } from './run.js';
+import { statusServer } from './run.js';
+import { untilSignal } from './signals.js';
 
 export interface DemoOptions {
   /** End by itself after so many seconds. */
@@ -42,7 +43,12 @@ async function play(config: Config, stop: AbortSignal, duration: number | undefi
   const log = createLog(config.log);
   const names = [...SERVICES, LOAD].map(({ name }) => name);
   await using cgroups = new DemoCgroups(watchedCgroup(config), names);
-  const watching = { ...config, cgroup: cgroups.path, instance: `demo-${process.pid}` };
+  const watching = {
+    ...config,
+    receivers: { ebpf: {} },
+    cgroup: cgroups.path,
+    instance: `demo-${process.pid}`,
+  };
   const unpinned = { ephemeral: true };
   // Attached before the first socket is opened, so that everything is seen from its beginning.
   await using agent = await createAgent(await agentOptions(watching, unpinned, log));

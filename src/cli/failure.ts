@@ -1,8 +1,11 @@
 import { CommanderError } from 'commander';
-import { explain, MeshtapError } from '../errors.js';
+import { type ErrorCode, explain, MeshtapError } from '../errors.js';
 
 /** What the shell is told. */
 export const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
+
+/** Codes of what was typed wrong. */
+const USAGE: ReadonlySet<ErrorCode> = new Set(['CONFIG_INVALID', 'USAGE', 'FILTER_INVALID']);
 
 /** Says on stderr what went wrong, in one line or one for each fault of a configuration; returns the exit code. */
 export function report(error: unknown, { verbose }: { verbose: boolean }): number {
@@ -12,7 +15,7 @@ export function report(error: unknown, { verbose }: { verbose: boolean }): numbe
   if (verbose) process.stderr.write(`${detailOf(error)}\n`);
   else if (error instanceof MeshtapError && error.detail)
     process.stderr.write('Try again with --verbose for all of it.\n');
-  const usage = error instanceof MeshtapError && (error.code === 'CONFIG_INVALID' || error.code === 'USAGE');
+  const usage = error instanceof MeshtapError && USAGE.has(error.code);
   return usage ? EXIT.usage : EXIT.failure;
 }
 

@@ -3,6 +3,7 @@ import { Command, Option } from 'commander';
 import { VERSION } from '../metrics/version.js';
 import { checkConfiguration } from './config.js';
 import { report } from './failure.js';
+import { withObserve } from './observe/observe.js';
 import { configurationOf, withConfiguration } from './options.js';
 
 // What needs libbpf is loaded by the command that needs it: --help and `config check` work anywhere.
@@ -49,6 +50,8 @@ program
     await status(options);
   });
 
+withObserve(program.command('observe'));
+
 program
   .command('dashboards')
   .description('write Grafana dashboards and Prometheus rules')
@@ -70,6 +73,18 @@ program
   .description('check a file; errors name the line, the key and what is accepted')
   .argument('<file>', 'YAML file')
   .action(checkConfiguration);
+
+program
+  .command('policy')
+  .description('policies in the grammar of CiliumNetworkPolicy')
+  .command('check')
+  .description('explain what they would do; errors name the line and the column. Nothing is enforced yet')
+  .argument('<file...>', 'YAML files')
+  .option('--json', 'all of it as JSON')
+  .action(async (files, options) => {
+    const { checkPolicies } = await import('./policy.js');
+    checkPolicies(files, options);
+  });
 
 // Nobody reads any more (`meshtap demo | head`): that is a request to end.
 process.stdout.on('error', () => process.emit('SIGTERM'));

@@ -10,6 +10,16 @@ const FLAGS = [
     path: ['cgroup'],
     description: 'cgroup v2 directory to watch, with all below it',
   },
+  {
+    flags: '--replay <file>',
+    path: ['receivers', 'replay', 'file'],
+    description: 'count the flows in a file, a pipe or standard input (-), not those of this machine',
+  },
+  {
+    flags: '--hubble <server>',
+    path: ['receivers', 'hubble', 'server'],
+    description: 'count the flows of a Hubble relay, not those of this machine',
+  },
   { flags: '--instance <name>', path: ['instance'], description: 'name of the pinned maps and links' },
   {
     flags: '--prometheus <host:port>',

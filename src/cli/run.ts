@@ -4,35 +4,33 @@ import { type Agent, createAgent } from '../agent.js';
 import type { Config } from '../config/schema.js';
 import { VERSION } from '../metrics/version.js';
 import { agentOptions, type RunOptions, watchedCgroup } from './agent-options.js';
+import { flowServer } from './flow-server.js';
 import { footprintLine, shares } from './footprint.js';
 import { createLog } from './log.js';
+import { untilSignal } from './signals.js';
 import { serveStatus } from './status-socket.js';
-
-/** Aborts at SIGINT, SIGTERM or SIGHUP, with the signal's name as the reason. A second one is not waited for. */
-export function untilSignal(): AbortSignal {
-  const stop = new AbortController();
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stop.abort(name));
-  return stop.signal;
-}
 
 /** `meshtap run`: until a signal comes. */
 export async function run(config: Config, options: RunOptions): Promise<void> {
   const signal = untilSignal();
   const log = createLog(config.log);
   const { instance } = config;
+  const kernel = config.receivers.ebpf !== undefined;
   try {
-    process.stdout.write(`${footprintLine(config.limits)}\n`);
+    if (kernel) process.stdout.write(`${footprintLine(config.limits)}\n`);
     await using agent = await createAgent(await agentOptions(config, options, log, signal));
     await using _status = await statusServer(agent, config, options, log);
-    const { exporters } = await agent.status();
-    log.info({ cgroup: watchedCgroup(config), instance, exporters }, 'counting');
+    await using flows = await flowServer(agent, config, socketName(config, options), log);
+    const { exporters, receivers } = await agent.status();
+    const watching = kernel ? { cgroup: watchedCgroup(config) } : { receivers: Object.keys(receivers) };
+    log.info({ ...watching, instance, exporters, ...(flows && { flows: flows.addresses }) }, 'counting');
     await aborted(signal);
   } catch (error) {
     // A signal during the start is an end like any other.
     if (!signal.aborted || error !== signal.reason) throw error;
   }
   const detach = `meshtap detach --instance ${instance}`;
-  if (options.ephemeral) log.info({ signal: signal.reason }, 'stopped');
+  if (options.ephemeral || !kernel) log.info({ signal: signal.reason }, 'stopped');
   else log.info({ signal: signal.reason, instance }, `stopped; the kernel goes on counting until: ${detach}`);
 }
 
@@ -43,6 +41,10 @@ async function aborted(signal: AbortSignal): Promise<void> {
   clearInterval(alive);
 }
 
+/** Any number of agents that pin nothing may share a name. */
+const socketName = ({ instance }: Config, { ephemeral = false }: RunOptions) =>
+  ephemeral ? `${instance}-${process.pid}` : instance;
+
 /** Tells `meshtap status` how the agent is. Where there is no /run to do it in, that is missing and nothing else. */
 export async function statusServer(
   agent: Agent,
@@ -52,20 +54,19 @@ export async function statusServer(
 ): Promise<AsyncDisposable> {
   const { instance } = config;
   const since = Date.now();
-  const cgroup = watchedCgroup(config);
-  // Any number of agents that pin nothing may share a name.
-  const name = ephemeral ? `${instance}-${process.pid}` : instance;
+  const kernel = config.receivers.ebpf !== undefined;
+  const cgroup = kernel ? watchedCgroup(config) : 'none';
   try {
-    return await serveStatus(name, async () => ({
+    return await serveStatus(socketName(config, { ephemeral }), async () => ({
       ...(await agent.status()),
       instance,
       cgroup,
-      pinned: !ephemeral,
+      pinned: kernel && !ephemeral,
       version: VERSION,
       pid: process.pid,
       since,
       memory: process.memoryUsage.rss(),
-      shares: shares(config.limits),
+      ...(kernel && { shares: shares(config.limits) }),
     }));
   } catch (error) {
     log.warn({ err: error }, 'meshtap status will not see this agent');

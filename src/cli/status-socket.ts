@@ -9,7 +9,7 @@ import { dirname } from 'node:path';
 import { json } from 'node:stream/consumers';
 import type { AgentStatus } from '../agent.js';
 import type { Share } from './footprint.js';
-import { forget, socketNames, socketOf } from './runtime-files.js';
+import { flowsOf, forget, socketNames, socketOf } from './runtime-files.js';
 
 /** A running agent, as `meshtap status` shows it. */
 export interface Running extends AgentStatus {
@@ -59,7 +59,9 @@ export async function runningAgents(): Promise<Running[]> {
 async function removeDead(): Promise<void> {
   for (const name of socketNames())
     await ask(name).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED') forget(socketOf(name));
+      if (error.code !== 'ECONNREFUSED') return;
+      forget(flowsOf(name));
+      forget(socketOf(name));
     });
 }
 

@@ -194,6 +194,84 @@ const identity = z.strictObject({
     .describe('How long what an end counts is held back at most while its name may be told any moment.'),
 });
 
+const keyPair = {
+  certFile: path().exactOptional().describe('PEM file of our certificate.'),
+  keyFile: path().exactOptional().describe('PEM file of its key.'),
+};
+const BOTH = 'certFile and keyFile, both or neither';
+const bothOrNeither = ({ certFile, keyFile }: { certFile?: string; keyFile?: string }) =>
+  (certFile === undefined) === (keyFile === undefined);
+
+const receivers = z
+  .strictObject({
+    ebpf: z
+      .strictObject({})
+      .exactOptional()
+      .describe("This machine's kernel. It is what runs if no receiver is named."),
+    replay: z
+      .strictObject({
+        file: name('the path of a file, or - for standard input').describe(
+          'Flows in the JSON of `hubble observe -o jsonpb`, one a line: a file, a named pipe, or `-` for standard input.',
+        ),
+      })
+      .exactOptional()
+      .describe('Flows that somebody wrote down; needs no privilege.'),
+    hubble: z
+      .strictObject({
+        server: name('HOST:PORT or unix:PATH').describe(
+          'A hubble-relay, or the Hubble of one node: HOST:PORT or unix:PATH.',
+        ),
+        tls: z
+          .strictObject({
+            caFile: path()
+              .exactOptional()
+              .describe('PEM file of the authorities to trust instead of the system ones.'),
+            ...keyPair,
+            serverName: name('the name in a certificate')
+              .exactOptional()
+              .describe("The name in the server's certificate. Default: the host of `server`."),
+          })
+          .refine(bothOrNeither, { error: BOTH })
+          .exactOptional()
+          .describe('Speak TLS to it; `{}` for all defaults. Default: plain.'),
+      })
+      .exactOptional()
+      .describe('The flows of a cluster that has Cilium.'),
+  })
+  .refine((all) => Object.keys(all).length > 0, { error: 'at least one receiver' });
+
+const yes = () => z.boolean({ error: 'true or false' }).default(true);
+
+const flows = z.strictObject({
+  history: size('flows').default(4096).describe('How many flows are kept for those who ask later.'),
+  redact: z
+    .strictObject({
+      query: yes().describe('Leave out query strings, and names and passwords in URLs.'),
+      ids: yes().describe('Write `{id}` for segments of paths that look like one: numbers, UUIDs, tokens.'),
+      headers: yes().describe('Mask the values of headers, but for a few that say nothing of anybody.'),
+    })
+    .prefault({})
+    .describe('What is taken out of every flow before anybody sees it.'),
+  server: z
+    .strictObject({
+      listen: listen().prefault('127.0.0.1:4244').describe('Where it is served.'),
+      tls: z
+        .strictObject({
+          certFile: path().describe('PEM file of the certificate.'),
+          keyFile: path().describe('PEM file of its key.'),
+          clientCaFile: path()
+            .exactOptional()
+            .describe('PEM file of the authorities whose clients may ask. Default: anybody may.'),
+        })
+        .exactOptional()
+        .describe('TLS. Default: plain.'),
+    })
+    .exactOptional()
+    .describe(
+      "Hubble's API over TCP, besides the unix socket that `meshtap observe` asks; `{}` for all defaults. Default: none.",
+    ),
+});
+
 const prometheus = z.strictObject({
   listen: listen().prefault('127.0.0.1:9464').describe('Where /metrics, /healthz and /readyz are served.'),
   webConfigFile: path()
@@ -322,6 +400,12 @@ export const schema = z
         'When all series of a name have ended for so long, their counts go to the overflow points, and the name leaves.',
       ),
     identity: identity.prefault({}).describe('Who is at each end.'),
+    receivers: receivers.prefault({ ebpf: {} }).describe('Where the numbers come from. Default: `ebpf`.'),
+    flows: flows
+      .prefault({})
+      .describe(
+        'Single requests, for `meshtap observe` and the API of Hubble. Only `replay` and `hubble` have them.',
+      ),
     exporters: z
       .strictObject({
         prometheus: prometheus

@@ -218,8 +218,8 @@ const NAMELESS: Partial<Record<Endpoint['kind'], Identity>> = {
 function needsNoResolver(endpoint: Endpoint): Identity | undefined {
   if (endpoint.kind === 'world') return WORLD;
   if (endpoint.kind !== 'named') return undefined;
-  const { service, namespace = '', workload = '' } = endpoint;
-  return { service, namespace, workload, labels: {}, watched: false };
+  const { service, namespace = '', workload = '', watched = false } = endpoint;
+  return { service, namespace, workload, labels: {}, watched };
 }
 
 function keyOf({ endpoint, port, role }: Question): string {

@@ -43,6 +43,7 @@ const http =
     ...a,
     duration: histogram(a.duration, b.duration, operator),
     firstByte: histogram(a.firstByte, b.firstByte, operator),
+    ...(a.untimed !== undefined && { untimed: operator(a.untimed, b.untimed ?? 0) }),
   });
 
 const NAMELESS_CALL = { service: '_OTHER', method: '_OTHER', status: '_OTHER' };
@@ -57,7 +58,7 @@ export const HTTP: Arithmetic<HttpCounts> = {
     duration: copyOf(duration),
     firstByte: copyOf(firstByte),
   }),
-  isZero: ({ duration }) => duration.count === 0,
+  isZero: ({ duration, untimed = 0 }) => duration.count + untimed === 0,
   nameless: (counts, pair) => ({
     ...counts,
     pair,

@@ -32,6 +32,8 @@ export type Endpoint =
       readonly service: string;
       readonly namespace?: string;
       readonly workload?: string;
+      /** Whether this end reports as well what passes here. @default false */
+      readonly watched?: boolean;
     };
 
 /** A local service, a remote end and a server port, seen from one side. The object is the same one in every sweep. */
@@ -136,6 +138,8 @@ export interface HttpCounts extends Counted {
   readonly overflow: boolean;
   /** First byte of the request to last byte of the answer. */
   readonly duration: HistogramCounts;
+  /** Exchanges that nobody measured, besides those in `duration`. Absent for a receiver that measures all. */
+  readonly untimed?: number;
   /** First byte of the request to first byte of the answer. */
   readonly firstByte: HistogramCounts;
 }

@@ -18,6 +18,7 @@ export type {
   TcpCounts,
 } from './counts.js';
 export { type EbpfOptions, ebpf } from './ebpf.js';
+export { type HubbleOptions, type HubbleTls, hubble } from './hubble.js';
 export type {
   Memory,
   Prefix,
@@ -26,3 +27,4 @@ export type {
   ReceiverStatus,
   RunningReceiver,
 } from './receiver.js';
+export { type ReplayOptions, replay } from './replay.js';

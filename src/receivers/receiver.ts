@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { FlowSink } from '../flows/hub.js';
 import type { Counts } from './counts.js';
 
 /** What a receiver is given when it starts. */
@@ -7,6 +8,8 @@ export interface ReceiverContext {
   /** Upper bounds of latency buckets, seconds, ascending. */
   readonly boundaries: readonly number[];
   readonly signal: AbortSignal;
+  /** Where a receiver that is given flows hands them on to those who watch. Absent where nobody can. */
+  readonly flows?: FlowSink | undefined;
 }
 
 /** The state of one receiver, told apart by `state`. */

@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MeshtapError } from '../../src/errors.js';
+import { HTTP } from '../../src/metrics/arithmetic.js';
 import type { Counts, HistogramCounts } from '../../src/receivers/counts.js';
 import type { Receiver, RunningReceiver } from '../../src/receivers/receiver.js';
 
@@ -48,7 +49,7 @@ export function testReceiver(name: string, { create, traffic }: ReceiverCase): v
       expect(counts.boundaries).toEqual(BOUNDARIES);
       expect(counts.at).toBeGreaterThanOrEqual(before);
       expect(counts.startedAt).toBeLessThanOrEqual(counts.at);
-      expect(counts.tcp.length).toBeGreaterThan(0);
+      expect(counts.tcp.length + counts.http.length).toBeGreaterThan(0);
       for (const { buckets, count } of histograms(counts)) {
         expect(buckets).toHaveLength(BOUNDARIES.length + 1);
         expect(buckets.reduce((sum, bucket) => sum + bucket, 0)).toBe(count);
@@ -61,12 +62,18 @@ export function testReceiver(name: string, { create, traffic }: ReceiverCase): v
       await traffic();
       const second = await receiver.collect();
       expect(second.startedAt).toBe(first.startedAt);
-      const pairs = new Set(second.tcp.map(({ pair }) => pair));
+      const pairs = new Set([...second.tcp, ...second.http].map(({ pair }) => pair));
       for (const { pair } of [...first.tcp, ...first.http]) expect(pairs).toContain(pair);
       for (const before of first.tcp) {
         const after = second.tcp.find(({ pair }) => pair === before.pair)!;
         expect(after.bytesSent).toBeGreaterThanOrEqual(before.bytesSent);
         expect(after.opened).toBeGreaterThanOrEqual(before.opened);
+      }
+      for (const before of first.http) {
+        const after = second.http.find(
+          (row) => HTTP.series(row) === HTTP.series(before) && row.pair === before.pair,
+        )!;
+        expect(after.duration.count).toBeGreaterThanOrEqual(before.duration.count);
       }
     });
 

@@ -7,11 +7,13 @@ const SRC = join(import.meta.dirname, '../../src');
 /** From left to right: a file imports only from its own stage and from those before it. */
 const STAGES = [
   ['errors.ts', 'dispose.ts'],
-  ['bpf'],
+  ['routes'],
+  ['bpf', 'flows'],
   ['receivers'],
   ['identity'],
-  ['metrics', 'flows'],
+  ['metrics'],
   ['config'],
+  ['policy'],
   ['exporters'],
   ['agent.ts'],
   ['index.ts', 'cli'],

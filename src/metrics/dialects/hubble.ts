@@ -43,7 +43,7 @@ function families(snapshot: Snapshot): MetricFamily[] {
     const context = none ?? named(ends);
     const having = (more: Attributes) => none ?? extended(context, more);
     const { method } = counts;
-    const { count } = counts.duration;
+    const count = counts.duration.count + (counts.untimed ?? 0);
     const reporter = ends.role;
     const protocol = `HTTP/${counts.version}`;
     const status = String(overallStatus(counts) ?? '');

@@ -31,7 +31,7 @@ function families(snapshot: Snapshot, cluster: string): MetricFamily[] {
   const duration = new HistogramPoints();
   for (const { ends, counts } of snapshot.requests) {
     const point = nameless(ends, counts) ?? extended(http(ends), outcome(counts));
-    requests.add(point, counts.duration.count);
+    requests.add(point, counts.duration.count + (counts.untimed ?? 0));
     duration.add(point, { ...counts.duration, sum: counts.duration.sum * 1000 });
   }
 

@@ -100,6 +100,7 @@ test('the package has what it promises, and nothing of the tests', () => {
     expect.arrayContaining([
       ...promised.map((path) => path.replace('./', '')),
       ...['x64', 'arm64'].map((machine) => `bpf/${machine}/meshtap.bpf.o`),
+      ...['observer', 'flow', 'relay', 'health'].map((name) => `proto/${name}.proto`),
       ...['README.md', 'LICENSE', 'CHANGELOG.md', 'meshtap.schema.json', 'bpf-src/README.md'],
       ...documents.filter((document) => /^docs\//.test(document)),
     ]),
