@@ -50,6 +50,9 @@ __attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __
 		return 0;
 	if (length > PIECE)
 		length = PIECE;
+	/* what the parser passes over, such as most of a download, is not wanted back */
+	if (listed && c && position(&c->stream[IN], seq + length) <= c->stream[IN].next)
+		return 1;
 	length--;
 	asm volatile("%0 &= 2047" : "+r"(length));
 	if (bpf_skb_load_bytes(skb, offset, value->byte, (length & 2047) + 1))
