@@ -143,7 +143,8 @@ int ingress(struct __sk_buff *skb)
 	/* a reset from before what has arrived is an old or a forged one, one from behind it is in doubt (RFC 5961 3.2) */
 	if (seg.rst && (__s32)(seg.seq - received) >= 0) {
 		c->reset = 1;
-		reset = position(&c->stream[IN], seg.seq) <= in_order(&c->stream[IN], received);
+		/* TCP may still not believe it: while the application has the socket, what becomes of that is awaited */
+		reset = c->released && position(&c->stream[IN], seg.seq) <= in_order(&c->stream[IN], received);
 	}
 	if (seg.fin)
 		see_fin(c, &seg, received);
