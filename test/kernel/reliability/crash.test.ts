@@ -9,7 +9,7 @@ import { h2load } from '../../support/load.js';
 import { Nginx } from '../../support/nginx.js';
 import { Scope } from '../../support/scope.js';
 
-const PROGRAMS = 4;
+const PROGRAMS = 6;
 const BPFFS = '/sys/fs/bpf/meshtap';
 
 let scope: Scope;
