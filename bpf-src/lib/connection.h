@@ -96,6 +96,7 @@ struct connection {
 	__u64 cgroup;
 	__u8 local_address[16], remote_address[16];
 	__u16 local_port, remote_port; /* host byte order */
+	__u16 early;		       /* pieces kept */
 	__u8 role, protocol;
 
 	/* one byte each: both directions set them without a lock */
@@ -108,7 +109,6 @@ struct connection {
 	__u8 finished_in, finished_out, reset, released;
 	__u8 ending, ended;
 	__u8 synced;
-	__u8 early;	   /* pieces kept */
 	__u8 tls;	   /* carries it */
 	__u8 recalled;	   /* name is looked up */
 	__u64 tuple; /* hash of the four above */

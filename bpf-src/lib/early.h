@@ -19,11 +19,14 @@ static __always_inline int list_piece(struct connection *c, struct reassembly *r
 	int listed = 0;
 
 	take(&c->lock);
-	for (int i = 0; i < PIECES; i++) {
-		if (r->piece[i].length)
+	for (__u32 i = 1; i <= PIECES; i++) {
+		__u32 place = (r->put + i) & (PIECES - 1);
+
+		if (r->piece[place].length)
 			continue;
-		r->piece[i].seq = seq;
-		r->piece[i].length = length;
+		r->piece[place].seq = seq;
+		r->piece[place].length = length;
+		r->put = place;
 		c->early++;
 		listed = 1;
 		break;
@@ -65,6 +68,8 @@ __attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __
 		if (!c)
 			return 0;
 		r = bpf_sk_storage_get(&reassembly, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!r) /* another CPU made it meanwhile */
+			r = bpf_sk_storage_get(&reassembly, sk, 0, 0);
 		if (!r)
 			return 0;
 		key.tuple = c->tuple;
@@ -114,11 +119,14 @@ static __always_inline int unlist_piece(struct connection *c, struct reassembly 
 	int found = 0;
 
 	take(&c->lock);
-	for (int i = 0; i < PIECES; i++) {
-		if (!r->piece[i].length || (__s64)(position(s, r->piece[i].seq) - position_) > 0)
+	for (__u32 i = 1; i <= PIECES; i++) {
+		__u32 place = (r->taken + i) & (PIECES - 1);
+
+		if (!r->piece[place].length || (__s64)(position(s, r->piece[place].seq) - position_) > 0)
 			continue;
-		*seq = r->piece[i].seq;
-		r->piece[i].length = 0;
+		*seq = r->piece[place].seq;
+		r->piece[place].length = 0;
+		r->taken = place;
 		c->early--;
 		found = 1;
 		break;

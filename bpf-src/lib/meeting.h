@@ -189,13 +189,16 @@ __attribute__((noinline)) int join(struct __sk_buff *skb, __u32 direction)
 static __always_inline struct connection *connection_for(struct __sk_buff *skb, __u32 direction)
 {
 	struct bpf_sock *sk = skb->sk;
+	__u32 state = sk ? sk->state : 0; /* as it was before: sock_ops may make the connection on another CPU meanwhile */
 	struct connection *c = connection_of(sk);
 
 	if (!c) {
 		/* in its handshake sock_ops will make it, or, if that had begun before this program, the next packet */
-		if (!sk || sk->state == BPF_TCP_SYN_SENT || sk->state == BPF_TCP_SYN_RECV)
+		if (!sk || state == BPF_TCP_SYN_SENT || state == BPF_TCP_SYN_RECV)
 			return 0;
 		c = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!c) /* another CPU joined it meanwhile */
+			c = connection_of(sk);
 		if (!c) {
 			note(ROLE_UNKNOWN, CONNECTIONS_UNTRACKED, 1);
 			return 0;

@@ -13,7 +13,7 @@
 #include "lib/stream.h"
 
 #define PIECE 2048	  /* an early segment is kept in pieces of this size */
-#define PIECES 128	  /* ... at most so many per connection */
+#define PIECES 512	  /* ... at most so many per connection; a power of two */
 #define SEGMENT_PIECES 33 /* 64 KiB and a bit */
 
 /* The segments of a connection that came before their turn. */
@@ -21,6 +21,7 @@ struct reassembly {
 	struct early_piece {
 		__u32 seq, length; /* length 0 = free */
 	} piece[PIECES];
+	__u32 put, taken; /* where the last one was: they mostly come and go in order */
 };
 
 struct {
@@ -43,7 +44,7 @@ struct early_value {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1024);
+	__uint(max_entries, 4096);
 	__type(key, struct early_key);
 	__type(value, struct early_value);
 } early SEC(".maps");

@@ -16,7 +16,7 @@ export interface Limits {
   readonly pairs: number;
   /** Request series: a pair with method, status and route. @default 8192 */
   readonly series: number;
-  /** Segments that came early and wait for those before them. @default 1024 */
+  /** Segments that came early and wait for those before them. @default 4096 */
   readonly early: number;
   /** Series of DNS: a pair with type and code. @default 2048 */
   readonly lookups: number;
@@ -24,7 +24,7 @@ export interface Limits {
   readonly names: number;
 }
 
-export const DEFAULT_LIMITS: Limits = { pairs: 2048, series: 8192, early: 1024, lookups: 2048, names: 512 };
+export const DEFAULT_LIMITS: Limits = { pairs: 2048, series: 8192, early: 4096, lookups: 2048, names: 512 };
 
 /** What decides how the kernel counts. */
 export interface CountingOptions {

@@ -362,7 +362,7 @@ export const schema = z
           .describe(
             'Request series: a pair with method, status and route. As many again are kept that ended.',
           ),
-        early: size('segments').default(1024).describe('Segments that may wait for the ones before them.'),
+        early: size('segments').default(4096).describe('Segments that may wait for the ones before them.'),
         lookups: size('series')
           .default(2048)
           .describe(

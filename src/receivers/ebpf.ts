@@ -26,7 +26,7 @@ export interface EbpfOptions {
   ephemeral?: boolean;
   /** Forget what was counted before. @default false */
   fresh?: boolean;
-  /** How many entries there may be. @default 2048 pairs, 8192 series, 1024 early segments, 2048 lookups, 512 names */
+  /** How many entries there may be. @default 2048 pairs, 8192 series, 4096 early segments, 2048 lookups, 512 names */
   limits?: Partial<Limits>;
   /**
    * Read inside TLS, where processes of the cgroup use OpenSSL 3.0 or 3.1 on sockets of their own. Probes cost these
