@@ -22,10 +22,10 @@ static __always_inline int list_piece(struct connection *c, struct reassembly *r
 	for (__u32 i = 1; i <= PIECES; i++) {
 		__u32 place = (r->put + i) & (PIECES - 1);
 
-		if (r->piece[place].length)
+		if (r->length[place])
 			continue;
-		r->piece[place].seq = seq;
-		r->piece[place].length = length;
+		r->seq[place] = seq;
+		r->length[place] = length;
 		r->put = place;
 		c->early++;
 		listed = 1;
@@ -122,10 +122,10 @@ static __always_inline int unlist_piece(struct connection *c, struct reassembly 
 	for (__u32 i = 1; i <= PIECES; i++) {
 		__u32 place = (r->taken + i) & (PIECES - 1);
 
-		if (!r->piece[place].length || (__s64)(position(s, r->piece[place].seq) - position_) > 0)
+		if (!r->length[place] || (__s64)(position(s, r->seq[place]) - position_) > 0)
 			continue;
-		*seq = r->piece[place].seq;
-		r->piece[place].length = 0;
+		*seq = r->seq[place];
+		r->length[place] = 0;
 		r->taken = place;
 		c->early--;
 		found = 1;

@@ -18,10 +18,9 @@
 
 /* The segments of a connection that came before their turn. */
 struct reassembly {
-	struct early_piece {
-		__u32 seq, length; /* length 0 = free */
-	} piece[PIECES];
 	__u32 put, taken; /* where the last one was: they mostly come and go in order */
+	__u32 seq[PIECES];
+	__u16 length[PIECES]; /* 0 = free */
 };
 
 struct {

@@ -25,18 +25,12 @@ export const structs = {
     },
   },
   reassembly: {
-    size: 4104,
+    size: 3080,
     fields: {
-      piece: { offset: 0, size: 4096, type: 'struct early_piece[512]' },
-      put: { offset: 4096, size: 4, type: 'u32' },
-      taken: { offset: 4100, size: 4, type: 'u32' },
-    },
-  },
-  early_piece: {
-    size: 8,
-    fields: {
-      seq: { offset: 0, size: 4, type: 'u32' },
-      length: { offset: 4, size: 4, type: 'u32' },
+      put: { offset: 0, size: 4, type: 'u32' },
+      taken: { offset: 4, size: 4, type: 'u32' },
+      seq: { offset: 8, size: 2048, type: 'u32[512]' },
+      length: { offset: 2056, size: 1024, type: 'u16[512]' },
     },
   },
   early_key: {
@@ -410,7 +404,7 @@ export const maps = {
   free_names: { type: 22, flags: 0, maxEntries: 512, key: { type: 'bytes', size: 0 }, value: { type: 'u64', size: 8 } },
   prefixes: { type: 11, flags: 1, maxEntries: 16384, key: { type: 'struct prefix_key', size: 20 }, value: { type: 'u32', size: 4 } },
   early_scratch: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct early_value', size: 2512 } },
-  reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 4104 } },
+  reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 3080 } },
   early: { type: 9, flags: 0, maxEntries: 4096, key: { type: 'struct early_key', size: 16 }, value: { type: 'struct early_value', size: 2512 } },
   connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 1808 } },
   http2_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct http2', size: 7208 } },

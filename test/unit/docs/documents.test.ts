@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { DEFAULT_LIMITS, footprintOf } from '../../../src/bpf/counting.js';
 import { enums, maps } from '../../../src/bpf/generated/counts.js';
 import { LEDGER_WORDS, ledgerLines } from '../../../src/receivers/ebpf-decode.js';
 
@@ -79,6 +80,18 @@ test('each map has a row with its size', () => {
   const sizeOf = ({ type, key, value }: (typeof maps)[keyof typeof maps]) =>
     HASHES.has(type) ? `${key.size} + ${value.size}` : String(value.size);
   expect(told).toEqual(Object.fromEntries(Object.entries(maps).map(([map, it]) => [map, sizeOf(it)])));
+});
+
+test("the README says what the kernel's share of memory is", () => {
+  const mebibytes = (cpus: number) =>
+    Math.round(Object.values(footprintOf(DEFAULT_LIMITS, cpus).parts).reduce((a, b) => a + b) / 2 ** 20);
+  const each = footprintOf(DEFAULT_LIMITS, 2).perConnection;
+  const kibibytes = (...names: (keyof typeof each)[]) => names.reduce((sum, it) => sum + each[it]!, 0) / 1024;
+  const prose = read('README.md').replaceAll('\n', ' ');
+  expect(prose).toContain(`${mebibytes(2)} MiB on two CPUs, ${mebibytes(8)} MiB on eight or more`);
+  expect(prose).toContain(`${kibibytes('connections')} KiB for each open connection`);
+  expect(prose).toContain(`${kibibytes('connections', 'http2_streams')} KiB if it speaks HTTP/2`);
+  expect(prose).toContain(`${kibibytes('reassembly')} KiB more once segments came out of order`);
 });
 
 /** BPF_MAP_TYPE_HASH, LRU_HASH and LPM_TRIE of linux/bpf.h: their keys take memory too. */
