@@ -1,8 +1,8 @@
 // Much of a connection behind one segment that is missing.
-import { onTestFinished } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 import { answer, chunked, GET, OK, request } from '../../support/messages.js';
 import { ADDRESSES } from '../../support/netns.js';
-import { Line, Peer } from '../../support/raw-peer.js';
+import { End, Line, Peer } from '../../support/raw-peer.js';
 import { test } from '../../support/traffic.js';
 
 const BEHIND = 600_000;
@@ -40,3 +40,38 @@ test('600,000 bytes come before the segment in front of them, and all are parsed
   seen.expectExchanges({ 'PUT 200': 1, 'POST 201': 1, 'GET 200': 20 });
   seen.expectLedger({ 'connections http1': 1 });
 });
+
+test.for([
+  {
+    what: 'a chunk that began in the segment before',
+    head: 'Transfer-Encoding: chunked',
+    body: chunked('x'.repeat(3000), 'y'.repeat(3000), 'z'),
+  },
+  { what: 'a body that began in the segment before', head: 'Content-Length: 5000', body: 'x'.repeat(5000) },
+])(
+  'what comes before the handshake is complete, and before its turn, ends $what',
+  async ({ head, body }, { meter, network, scope }) => {
+    const { cable } = network;
+    const client = new Peer(scope, 'client', { netns: cable.client });
+    const server = new Peer(scope, 'server', { netns: cable.server });
+    const address = await server.listen(ADDRESSES.v4.server);
+    const sent = request('POST', head) + body + GET;
+    const seen = await meter.during(async () => {
+      // the client's last word in the handshake, and the first segment; both once
+      cable.setInputRules('server', 'tcp flags & syn == 0 numgen inc mod 1000 < 2 drop');
+      const here = await client.open(address);
+      const from = await here.connected();
+      for (const piece of [sent.slice(0, 1000), sent.slice(1000)]) await here.write(piece);
+      const there = new End(server, (await server.order('accept', { from })) as number);
+      here.other = there;
+      there.other = here;
+      await there.read(sent.length);
+      await there.say(answer(201, 'Content-Length: 0') + OK);
+      await here.destroy();
+      await there.over();
+      await there.destroy();
+    });
+    expect(cable.retransmits('client')).toBeGreaterThan(0);
+    seen.expectExchanges({ 'POST 201': 1, 'GET 200': 1 });
+  },
+);
