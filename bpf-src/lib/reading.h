@@ -40,14 +40,16 @@ __attribute__((noinline)) int take_piece(struct __sk_buff *skb, __u32 received)
 		return 0;
 	r = bpf_sk_storage_get(&reassembly, sk, 0, 0);
 	key.tuple = c->tuple;
-	key.seq = s->whole;
 	found = r ? unlist_piece(c, r, s->next, &key.seq) : 0;
 	/*
 	 * What came before the connection was known is on no list, and may begin in the middle of what the parser passes
 	 * over: it is looked for where that begins of which it is not known how it passed.
 	 */
-	if (!found && (__s32)(received - key.seq) <= 0)
-		return 0;
+	if (!found) {
+		key.seq = s->whole;
+		if ((__s32)(received - key.seq) <= 0)
+			return 0;
+	}
 	value = bpf_map_lookup_elem(&early, &key);
 	if (!value)
 		return found;

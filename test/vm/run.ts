@@ -44,7 +44,7 @@ const tiers = {
     read: (text: string): Found => JSON.parse(text),
   },
   /** What of test/kernel depends on the kernel most, in a time that an unattended run has. */
-  core: { timeout: 1800, ...vitest('kernel', Object.keys(CORE)) },
+  core: { timeout: 2700, ...vitest('kernel', Object.keys(CORE)) },
   /** The whole of test/kernel. */
   kernel: { timeout: 3600, ...vitest('kernel') },
   /** Bad networks, which take modules that not every host has. */
