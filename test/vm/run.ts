@@ -9,7 +9,7 @@ import { compileFixtures } from '../support/fixtures.js';
 import { CORE } from './core.js';
 import { runInGuest } from './guest.js';
 import { fetchKernel, type Kernel, kernelNames } from './kernels.js';
-import { type Found, fromVitest, type Report, summarise, table } from './report.js';
+import { type Found, fromVitest, type Report, RUN_ITSELF, summarise, table } from './report.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const environment = { CI: 'true', NO_COLOR: '1' };
@@ -123,7 +123,7 @@ async function runTier(tier: Tier, kernel: Kernel): Promise<Found> {
     if (outcomes.some(({ result }) => result === 'failed') || (status === 0 && outcomes.length > 0))
       return found;
     const failure = {
-      test: 'the run itself',
+      test: RUN_ITSELF,
       result: 'failed' as const,
       detail: `ended with status ${status}`,
     };
