@@ -233,7 +233,7 @@ static __always_inline void establish(struct bpf_sock_ops *ctx, struct connectio
 	__u32 sent = ctx->snd_nxt, received = ctx->rcv_nxt;
 
 	c->received_to = received;
-	c->stream[IN].top = c->stream[IN].next = 1ull << 32 | received;
+	c->stream[IN].top = c->stream[IN].next = c->stream[IN].whole = 1ull << 32 | received;
 	c->stream[OUT].top = c->stream[OUT].next = c->sent_to = 1ull << 32 | sent;
 	c->active_isn = c->role == ROLE_CLIENT ? sent : received;
 	c->passive_isn = c->role == ROLE_CLIENT ? received : sent;

@@ -174,7 +174,7 @@ __attribute__((noinline)) int join(struct __sk_buff *skb, __u32 direction)
 	c->epoch = ~0u;
 	c->received_to = tcp->rcv_nxt;
 	c->retransmits = tcp->total_retrans;
-	c->stream[IN].top = c->stream[IN].next = 1ull << 32 | tcp->rcv_nxt;
+	c->stream[IN].top = c->stream[IN].next = c->stream[IN].whole = 1ull << 32 | tcp->rcv_nxt;
 	c->stream[OUT].top = c->stream[OUT].next = 1ull << 32 | (direction == OUT ? seg.seq : tcp->snd_nxt);
 	c->sent_to = c->stream[OUT].top;
 	if (!meet(skb, direction))

@@ -15,6 +15,12 @@ static __always_inline __u64 in_order(const struct stream *s, __u32 received)
 	return s->whole > known ? s->whole : known;
 }
 
+static __always_inline void extend_whole(struct stream *s, __u64 from, __u64 to)
+{
+	if (from <= s->whole && to > s->whole)
+		s->whole = to;
+}
+
 /* Take up one early piece whose turn has come, or that is of no use any more. */
 __attribute__((noinline)) int take_piece(struct __sk_buff *skb, __u32 received)
 {
@@ -34,21 +40,23 @@ __attribute__((noinline)) int take_piece(struct __sk_buff *skb, __u32 received)
 		return 0;
 	r = bpf_sk_storage_get(&reassembly, sk, 0, 0);
 	key.tuple = c->tuple;
-	key.seq = s->next;
 	found = r ? unlist_piece(c, r, s->next, &key.seq) : 0;
-	/* what came before the connection was known is on no list: it is looked for where it should begin */
-	if (!found && (__s32)(received - key.seq) <= 0)
-		return 0;
-	value = bpf_map_lookup_elem(&early, &key);
-	if (!value && !found) {
-		key.seq = c->active_isn + ((key.seq - c->active_isn) & ~(PIECE - 1));
-		value = bpf_map_lookup_elem(&early, &key);
+	/*
+	 * What came before the connection was known is on no list, and may begin in the middle of what the parser passes
+	 * over: it is looked for where that begins of which it is not known how it passed.
+	 */
+	if (!found) {
+		key.seq = s->whole;
+		if ((__s32)(received - key.seq) <= 0)
+			return 0;
 	}
+	value = bpf_map_lookup_elem(&early, &key);
 	if (!value)
 		return found;
 	from = position(s, key.seq);
 	length = value->length;
-	if (from + length > s->next && c->protocol != OPAQUE && s->phase != UNSYNCED) {
+	extend_whole(s, from, from + length);
+	if (from <= s->next && from + length > s->next && c->protocol != OPAQUE && s->phase != UNSYNCED) {
 		__u32 skip = s->next - from;
 
 		s->now = found ? bpf_ktime_get_ns() : value->at;
@@ -106,7 +114,7 @@ __attribute__((noinline)) int catch_up(struct __sk_buff *skb, __u32 received)
 /* Called with the gate. received: what TCP had in order before this segment. */
 static __noinline int take_in(struct __sk_buff *skb, struct connection *c, const struct segment *seg, __u32 received)
 {
-	__u64 from, to, whole;
+	__u64 from, to, known, whole;
 	struct stream *s;
 
 	if (!c || !seg)
@@ -114,11 +122,14 @@ static __noinline int take_in(struct __sk_buff *skb, struct connection *c, const
 	s = &c->stream[IN];
 	from = position(s, seg->seq);
 	to = from + seg->length;
+	known = position(s, received);
+	/* of what the parser lacks, take_piece() says how it passed */
+	if (known <= s->next)
+		extend_whole(s, s->whole, known);
 	whole = in_order(s, received);
+	extend_whole(s, from, to);
 	if (to > s->top)
 		s->top = to;
-	if (from <= whole && to > s->whole)
-		s->whole = to;
 	follow_era(c, s, IN, from);
 	if (c->protocol == OPAQUE)
 		return 0;

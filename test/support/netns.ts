@@ -48,6 +48,13 @@ export class Namespaces implements Disposable {
     run('ip', 'netns', 'exec', netns, 'nft', `table inet test {\nchain input {\n${chain}\n}\n}`);
   }
 
+  /** The size of the buffers, sent and received, of TCP sockets that are made from now on, in both namespaces. */
+  setBuffers(bytes: number): void {
+    for (const netns of [this.client, this.server])
+      for (const name of ['rmem', 'wmem'])
+        run('ip', 'netns', 'exec', netns, 'sysctl', '-qw', `net.ipv4.tcp_${name}=4096 ${bytes} ${bytes}`);
+  }
+
   /** How many segments the kernel of one end has sent again since the namespace was made, by its own count. */
   retransmits(end: 'client' | 'server'): number {
     const lines = run('ip', 'netns', 'exec', this[end], 'cat', '/proc/net/snmp').split('\n');

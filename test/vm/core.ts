@@ -14,6 +14,7 @@ export const CORE: Readonly<Record<string, string>> = {
   'test/kernel/http2/': 'HTTP/2 and gRPC',
   'test/kernel/dns/lookups': 'DNS: lookups of real clients against the log of a real server',
   'test/kernel/dns/messages': 'DNS: what is forged, cut, late, repeated; random messages',
+  'test/kernel/tls/': 'requests inside TLS, by uprobes',
   'test/kernel/fuzz.test.ts': 'mutated conversations',
   'test/kernel/reliability/survival.test.ts': 'kill -9, restart and upgrade under load',
 };

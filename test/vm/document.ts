@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { FEATURES } from '../../src/bpf/features.js';
 import { CORE } from './core.js';
 import { kernelNames } from './kernels.js';
-import { type Report, summarise } from './report.js';
+import { type Report, RUN_ITSELF, summarise } from './report.js';
 
 const root = join(import.meta.dirname, '../..');
 const paths = process.argv.length > 2 ? process.argv.slice(2) : [join(root, '.cache/vm/report.json')];
@@ -14,8 +14,13 @@ const { kernels, outcomes, features } = paths
   .reduce(merge);
 const names = kernelNames('').filter((name) => name in kernels);
 
+/** What a run replaces: its tests, and that an earlier one of its tier did not end well. */
 function merge(earlier: Report, later: Report): Report {
-  const again = new Set(later.outcomes.map(({ kernel, tier, test }) => [kernel, tier, test].join('|')));
+  const again = new Set(
+    later.outcomes.flatMap(({ kernel, tier, test }) =>
+      [test, RUN_ITSELF].map((name) => [kernel, tier, name].join('|')),
+    ),
+  );
   const others = earlier.outcomes.filter(
     ({ kernel, tier, test }) => !again.has([kernel, tier, test].join('|')),
   );
@@ -31,8 +36,10 @@ const table = (head: string[], rows: (string | number)[][]) =>
 
 /** Tests of one file are one row: what was passed, failed and skipped of it on each kernel. */
 function testTable(): string {
-  const fileOf = ({ tier, test }: Report['outcomes'][number]) =>
-    tier === 'load' ? test : test.split(':')[0]!;
+  const fileOf = ({ tier, test }: Report['outcomes'][number]) => {
+    if (test === RUN_ITSELF) return `the ${tier} tier, to its end`;
+    return tier === 'load' ? test : test.split(':')[0]!;
+  };
   const files = [...new Set(outcomes.map(fileOf))];
   const field = (file: string, kernel: string) => {
     const here = outcomes.filter((outcome) => outcome.kernel === kernel && fileOf(outcome) === file);

@@ -1,6 +1,9 @@
 import { relative } from 'node:path';
 import type { Figures } from '../support/figures.js';
 
+/** Stands for a test where the run failed, and none of its tests. */
+export const RUN_ITSELF = 'the run itself';
+
 /** One test's outcome on one kernel. */
 export interface Outcome {
   test: string;

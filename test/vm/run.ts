@@ -9,7 +9,7 @@ import { compileFixtures } from '../support/fixtures.js';
 import { CORE } from './core.js';
 import { runInGuest } from './guest.js';
 import { fetchKernel, type Kernel, kernelNames } from './kernels.js';
-import { type Found, fromVitest, type Report, summarise, table } from './report.js';
+import { type Found, fromVitest, type Report, RUN_ITSELF, summarise, table } from './report.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const environment = { CI: 'true', NO_COLOR: '1' };
@@ -44,7 +44,7 @@ const tiers = {
     read: (text: string): Found => JSON.parse(text),
   },
   /** What of test/kernel depends on the kernel most, in a time that an unattended run has. */
-  core: { timeout: 1800, ...vitest('kernel', Object.keys(CORE)) },
+  core: { timeout: 2700, ...vitest('kernel', Object.keys(CORE)) },
   /** The whole of test/kernel. */
   kernel: { timeout: 3600, ...vitest('kernel') },
   /** Bad networks, which take modules that not every host has. */
@@ -123,7 +123,7 @@ async function runTier(tier: Tier, kernel: Kernel): Promise<Found> {
     if (outcomes.some(({ result }) => result === 'failed') || (status === 0 && outcomes.length > 0))
       return found;
     const failure = {
-      test: 'the run itself',
+      test: RUN_ITSELF,
       result: 'failed' as const,
       detail: `ended with status ${status}`,
     };
