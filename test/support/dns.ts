@@ -96,7 +96,7 @@ export class DnsMeter {
       for (const [record, count] of Object.entries(records)) add(`${at} ${record} records`, count);
     }
     for (const { role, subject, outcome, count } of counts.ledger)
-      if (['queries', 'answers', 'datagrams', 'lookups', 'names'].includes(subject))
+      if (['queries', 'answers', 'messages', 'connections', 'lookups', 'names'].includes(subject))
         add(`${role}|${subject} ${outcome}`, count);
     return numbers;
   }
