@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * DNS over TCP (RFC 7766): messages, each behind its length, as many at a time and answered in such order as either
- * side likes. Of one that is too long for that, or whose name is compressed where no name may be, the rest is passed over:
- * the length tells where the next begins.
+ * side likes. Each is read field by field, so it may be cut anywhere. What is of no interest, or makes no sense, is passed
+ * over: the length tells where the next one begins.
  */
 #ifndef MESHTAP_DNS_STREAM_H
 #define MESHTAP_DNS_STREAM_H
