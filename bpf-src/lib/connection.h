@@ -31,6 +31,7 @@ enum protocol {
 	UNCLASSIFIED,
 	HTTP1,
 	HTTP2,
+	DNS,
 	OPAQUE, /* not HTTP, or no longer, or lost for good: bytes are counted, content is not looked at */
 };
 

@@ -8,18 +8,25 @@
 #define MESHTAP_NAMES_H
 
 #include "lib/packet.h"
+#include "lib/stream.h"
 
 #define NANOSECONDS 1000000000ull
 
-/* The answer under way; not on the stack, of which there is too little. Only incoming ones give names, and no two of them are under way on one CPU. */
+/* The answer under way: addresses in it are called so. */
 struct naming {
 	__u64 id, now;
-	__u64 domain; /* hash of all labels but the first */
-	__u32 at, length; /* of the name that was asked for, in the packet */
-	struct dns_name name;
+	__u64 domain;  /* hash of all labels but the first */
+	__u32 length;  /* of the name that was asked for, 0 = it gives none */
+	__u32 reserved;
+	struct dns_name name; /* in lower case */
+	__u8 slack[SLACK];    /* zero: may be read behind the name, and written with it */
 	struct named_key told;
 };
 
+/*
+ * Of datagrams; not on the stack, of which there is too little. Only incoming ones give names, and no two of them are
+ * under way on one CPU.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -67,48 +74,68 @@ __attribute__((noinline)) __u64 hash_name(struct __sk_buff *skb, __u32 at, __u32
 	return hash;
 }
 
-/* Addresses of this answer are called so: a name in this place of the packet, if `length` is not 0. */
-static __always_inline void begin_naming(__u64 cgroup, __u32 at, __u32 length)
+/* Of labels of the name under way: as hash_name() has it. */
+static __always_inline __u64 hash_labels(const struct naming *n, __u32 at, __u32 length)
 {
-	struct naming *n = naming_here();
+	__u64 hash = length;
 
-	if (!n)
-		return;
+	for (int i = 0; i < 32 && length; i++) {
+		__u64 place = at, word;
+
+		asm volatile("%0 &= 255" : "+r"(place));
+		word = *(__u64 *)(n->name.byte + place);
+		if (length < 8) {
+			word &= FIRST(length);
+			length = 8;
+		}
+		hash = mix(hash, word);
+		at += 8;
+		length -= 8;
+	}
+	return hash;
+}
+
+static __always_inline void begin_naming(struct naming *n, __u64 cgroup)
+{
 	n->told.cgroup = cgroup;
 	n->id = 0;
 	n->now = bpf_ktime_get_ns();
-	n->at = at;
-	n->length = length;
 }
 
-/* Finds the id of the name under way. Not before there is an address to it: other names take no room. */
-__attribute__((noinline)) int find_name(struct __sk_buff *skb)
+/* Addresses of this datagram are called so: a name in this place of it. */
+__attribute__((noinline)) int load_name(struct __sk_buff *skb, __u32 at, __u32 length)
 {
 	struct naming *n = naming_here();
-	__u64 *word, less;
-	__u32 first;
+	__u64 *word, less = length - 1;
 
-	if (!n || !n->length)
+	if (!n)
 		return 0;
-	if (n->id)
-		return 1;
-	less = n->length - 1;
+	n->length = 0;
 	word = (__u64 *)n->name.byte;
 	for (int i = 0; i < 32; i++)
 		word[i] = 0;
 	asm volatile("%0 &= 255" : "+r"(less));
-	if (bpf_skb_load_bytes(skb, n->at, n->name.byte, less + 1))
+	if (!length || bpf_skb_load_bytes(skb, at, n->name.byte, less + 1))
 		return 0;
-	first = 1 + n->name.byte[0];
-	n->domain = hash_name(skb, n->at + first, n->length - first);
 	for (int i = 0; i < 32; i++)
 		word[i] = lower(word[i]);
+	n->length = length;
+	return 0;
+}
+
+/* Finds the id of the name under way. Not before there is an address to it: other names take no room. */
+static __always_inline void find_name(struct naming *n)
+{
+	__u32 first = 1 + n->name.byte[0];
+
+	if (!n->length || n->id)
+		return;
+	n->domain = hash_labels(n, first, n->length - first);
 	n->id = TAKE_INDEX(dns_names, free_names, &n->name, 0ull);
 	if (!n->id) {
 		note(ROLE_CLIENT, NAMES_OVERFLOWED, 1);
 		n->length = 0;
 	}
-	return n->id != 0;
 }
 
 /* The service was told one more name for an address, or one of those again. A name without an id is unknown for good. */
@@ -135,31 +162,37 @@ static __always_inline void tell(const struct naming *n, __u64 until)
 	bpf_map_update_elem(&named, &n->told, &next, BPF_ANY);
 }
 
-/* The address in this place of the packet has the name under way. */
-__attribute__((noinline)) int remember(struct __sk_buff *skb, __u32 at, __u32 ipv6, __u32 ttl)
+/* The address in `told` has the name under way. */
+static __noinline int give_name(struct naming *n, __u32 ttl)
 {
-	struct naming *n = naming_here();
 	struct prefix_key address = { .bits = 128 };
 	__u32 *verdict;
 
 	if (!n)
 		return 0;
-	if (!ipv6)
-		address.address[10] = address.address[11] = 0xff;
-	if (ipv6 ? bpf_skb_load_bytes(skb, at, address.address, 16) :
-		   bpf_skb_load_bytes(skb, at, address.address + 12, 4))
-		return 0;
-	__builtin_memcpy(n->told.address, address.address, 16);
+	__builtin_memcpy(address.address, n->told.address, 16);
 	verdict = bpf_map_lookup_elem(&prefixes, &address);
 	if (!verdict || *verdict != PREFIX_WORLD)
 		return 0;
-	find_name(skb);
+	find_name(n);
 	if (ttl < NAME_LIVES)
 		ttl = NAME_LIVES;
 	if (ttl > NAME_LIVES_AT_MOST)
 		ttl = NAME_LIVES_AT_MOST;
 	tell(n, n->now + ttl * NANOSECONDS);
-	return 1;
+	return 0;
+}
+
+/* The name under way is that of the address in this place of a datagram. */
+__attribute__((noinline)) int remember(struct __sk_buff *skb, __u32 at, __u32 ipv6, __u32 ttl)
+{
+	struct naming *n = naming_here();
+	__u8 address[16] = { [10] = 0xff, [11] = 0xff };
+
+	if (!n || (ipv6 ? bpf_skb_load_bytes(skb, at, address, 16) : bpf_skb_load_bytes(skb, at, address + 12, 4)))
+		return 0;
+	__builtin_memcpy(n->told.address, address, 16);
+	return give_name(n, ttl);
 }
 
 /* The name for which this service was told the address last, and another one if that lives as well. */

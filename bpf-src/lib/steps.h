@@ -5,9 +5,13 @@
 
 #include "lib/refill.h"
 #include "lib/unanswered.h"
+#ifndef INSIDE_TLS
+#include "protocols/dns-stream.h"
+#endif
 
 #define BURST 64 /* steps; at most BURST * BURSTS lines, windows or chunks of one segment are looked at */
 #define BURSTS 128
+#define DNS_BURST 256 /* a message takes several */
 
 /*
  * One step of the parser and what it asks for, verified once by itself: what it knows lies in the connection. That is
@@ -39,7 +43,13 @@ __attribute__((noinline)) int lose(SOURCE source, __u32 direction)
 
 	if (!c)
 		return STOP;
-	return c->protocol == HTTP2 ? http2_lose_sync(source, direction) : lose_sync(c, stream_of(c, direction));
+	if (c->protocol == HTTP2)
+		return http2_lose_sync(source, direction);
+#ifndef INSIDE_TLS
+	if (c->protocol == DNS)
+		return lose_dns(c, stream_of(c, direction));
+#endif
+	return lose_sync(c, stream_of(c, direction));
 }
 
 /* It is another protocol, or none that is known here, or, of a connection that was open before, the middle of one. */
@@ -62,6 +72,14 @@ __attribute__((noinline)) int classify(SOURCE source, __u32 direction)
 	case TLS_PERHAPS: /* too little to tell: the rest comes with the next segment */
 		return STOP;
 	}
+#ifndef INSIDE_TLS
+	switch (begins_dns(c, s, direction, !c->synced)) {
+	case DNS_YES:
+		return become_dns(source, c, s);
+	case DNS_PERHAPS:
+		return STOP;
+	}
+#endif
 	if (c->synced) {
 		__u64 at = bounded(s->at);
 		__u32 n = s->end - at;
@@ -144,6 +162,49 @@ __attribute__((noinline)) int http2_burst(SOURCE source, __u32 direction)
 	return AGAIN;
 }
 
+#ifndef INSIDE_TLS
+
+/* As turn(), for a connection that speaks DNS. */
+__attribute__((noinline)) int dns_turn(SOURCE source, __u32 direction)
+{
+	struct connection *c = connection_from(source);
+	struct dns_stream *d = dns_stream_of(source->sk);
+	struct stream *s;
+	int result;
+
+	if (!c || !d)
+		return STOP;
+	s = stream_of(c, direction);
+	result = dns_step(source, c, message_of(d, direction), s, direction);
+	return result == WAIT ? refill(source, c, s) : result;
+}
+
+__attribute__((noinline)) int dns_burst(SOURCE source, __u32 direction)
+{
+	for (int i = 0; i < DNS_BURST; i++) {
+		int result = dns_turn(source, direction);
+
+		if (result != AGAIN)
+			return result;
+	}
+	return AGAIN;
+}
+
+#else
+#define dns_burst burst /* it is not looked for */
+#endif
+
+static __always_inline int next_burst(SOURCE source, const struct connection *c, __u32 direction)
+{
+	switch (c->protocol) {
+	case HTTP2:
+		return http2_burst(source, direction);
+	case DNS:
+		return dns_burst(source, direction);
+	}
+	return burst(source, direction);
+}
+
 /* Parse length bytes at offset of the packet (or of an early piece); next is where they begin. */
 static __noinline int parse(SOURCE source, struct connection *c, __u32 direction, __u32 offset, __u32 length)
 {
@@ -159,7 +220,7 @@ static __noinline int parse(SOURCE source, struct connection *c, __u32 direction
 		result = refill(source, c, s);
 	s->passing = 0;
 	for (int i = 0; i < BURSTS && result == AGAIN; i++)
-		result = c->protocol == HTTP2 ? http2_burst(source, direction) : burst(source, direction);
+		result = next_burst(source, c, direction);
 
 	if (c->protocol == OPAQUE || s->phase == UNSYNCED)
 		empty_window(s);

@@ -157,7 +157,7 @@ struct http_value {
 	struct histogram first_byte; /* first byte of the request to first byte of the answer */
 };
 
-/* DNS over UDP: a pair, a type of query, and what came of it. */
+/* DNS: a pair, a type of query, and what came of it. */
 struct dns_key {
 	__u32 pair;    /* index of the pair */
 	__u16 type;    /* of RFC 1035 3.2.2 and its successors, 0 = none that is told apart */
@@ -263,12 +263,13 @@ enum ledger_entry {
 	QUERIES_REPEATED,	 /* sent again before it was answered: the same query */
 	ANSWERS_SEEN,		 /* DNS */
 	ANSWERS_UNMATCHED,	 /* nobody waits for it: late, sent twice, or nobody ever asked */
-	DATAGRAMS_MALFORMED,	 /* at the port of DNS, but no query nor an answer to one */
+	MESSAGES_MALFORMED,	 /* at the port of DNS, but no query nor an answer to one */
 	LOOKUPS_OVERFLOWED,	 /* queries and answers counted in an overflow series */
 	NAMES_OVERFLOWED,	 /* DNS answers whose name found no room: their addresses have none */
 	SERIES_OVERFLOWED,	 /* exchanges counted in an overflow series (they are in answered or failed too) */
 	PAIRS_OVERFLOWED,	 /* connections counted in an overflow pair */
 	CONNECTIONS_TLS_DECODED, /* (they are in CONNECTIONS_TLS too) HTTP is read inside */
+	CONNECTIONS_DNS,
 	LEDGER_ENTRIES,
 	LEDGER_ROOM = 64, /* and LEDGER_ROLES, powers of two: a place is found by shifts and masks, which any verifier follows */
 	LEDGER_ROLES = 4,

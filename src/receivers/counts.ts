@@ -147,7 +147,7 @@ export interface HttpCounts extends Counted {
 /** How long a DNS query is waited for, seconds. */
 export const DNS_PATIENCE = 10;
 
-/** DNS over UDP: one kind of query between two ends, or one kind of answer to them. */
+/** DNS: one kind of query between two ends, or one kind of answer to them. */
 export interface DnsCounts extends Counted {
   /** `A`, `AAAA` and the like; `_OTHER` where it is none of those that are told apart. */
   readonly type: string;

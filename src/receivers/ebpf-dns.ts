@@ -26,7 +26,7 @@ const MORE: ReadonlyMap<bigint, Named['more']> = new Map([
 ]);
 const SECOND = 1_000_000_000n;
 
-/** What the kernel tells apart (`known_type` in bpf-src/protocols/dns-message.h), by number. */
+/** What the kernel tells apart (`known_type` in bpf-src/protocols/dns-words.h), by number. */
 const TYPES: Readonly<Record<number, string>> = {
   ...{ 1: 'A', 2: 'NS', 5: 'CNAME', 6: 'SOA', 12: 'PTR', 15: 'MX', 16: 'TXT', 28: 'AAAA', 33: 'SRV' },
   ...{ 35: 'NAPTR', 43: 'DS', 48: 'DNSKEY', 64: 'SVCB', 65: 'HTTPS', 255: 'ANY', 257: 'CAA' },

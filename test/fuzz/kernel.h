@@ -45,7 +45,7 @@ struct socket {
 	struct storage {
 		const void *map;
 		void *value;
-	} storage[4];
+	} storage[5]; /* one more than there are */
 };
 
 struct packet {

@@ -137,4 +137,40 @@ static void reconcile(void)
 	}
 }
 
+static bool is_known(__u64 name)
+{
+	for (__u32 i = 0; i < maps.dns_names->count; i++)
+		if (*(__u64 *)maps.dns_names->entries[i].value == name)
+			return true;
+	return !name || name == NAME_MANY;
+}
+
+/* Each query and each answer is where it belongs, and addresses have no names but those that are known. */
+static void reconcile_dns(void)
+{
+	__u64 queries = 0, answers = 0, unanswered = 0, seen = 0, answered = 0, matched = 0;
+
+	for (__u32 i = 0; i < maps.dns_values->count; i++) {
+		const struct dns_value *value = map_lookup(maps.dns_values, &maps.dns_values->used[i]);
+
+		queries += value->queries;
+		unanswered += value->unanswered;
+		answers += count_of(&value->duration);
+	}
+	for (__u32 role = 0; role < ROLES; role++) {
+		seen += ledger_of(role, QUERIES_SEEN);
+		answered += ledger_of(role, QUERIES_ANSWERED);
+		matched += ledger_of(role, ANSWERS_SEEN) - ledger_of(role, ANSWERS_UNMATCHED);
+	}
+	CHECK(queries == seen, "%llu queries are counted, %llu were seen", queries, seen);
+	CHECK(answers == answered && answered == matched, "%llu answers of %llu, %llu", answers, answered, matched);
+	CHECK(seen == answered + unanswered + maps.dns_pending->count, "%llu = %llu + %llu + %u", seen, answered, unanswered,
+	      maps.dns_pending->count);
+	for (__u32 i = 0; i < maps.named->count; i++) {
+		const struct named *it = maps.named->entries[i].value;
+
+		CHECK(is_known(it->name) && is_known(it->other), "an address has a name that nobody knows");
+	}
+}
+
 #endif

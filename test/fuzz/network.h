@@ -22,7 +22,7 @@
 
 #define MOST 16384 /* bytes of one direction */
 #define HEADERS 120
-#define SERVER_PORT 80
+#define SERVER_PORT (network.dns ? 53 : 80)
 #define CLIENT_PORT 40000
 
 /* One direction. FIN counts as one byte behind the last one. */
@@ -55,7 +55,7 @@ static struct {
 	struct flow flow[2]; /* requests, answers */
 	struct end client, server;
 	struct socket listener;
-	bool ipv6;
+	bool ipv6, dns;
 	__u32 ip_options, tcp_options; /* words */
 	__u32 linear;		       /* bytes of payload that are in the linear part of a packet */
 	__u32 runs, bytes;	       /* of programs, of payload they were shown */

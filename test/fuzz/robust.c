@@ -50,6 +50,13 @@ static const struct {
 	MESSAGE("\0\0\10\7\0\0\0\0\0\0\0\0\1\0\0\0\0"),
 	MESSAGE("\0\0\10\6\0\0\0\0\0\0\0\0\0\0\0\0\0"),
 	MESSAGE("GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n"),
+	/* DNS: a query for the address of a.b, answers with one, with another's, without one, the query's beginning, a nonsense */
+	MESSAGE("\0\25\0\1\1\0\0\1\0\0\0\0\0\0\1a\1b\0\0\1\0\1"),
+	MESSAGE("\0\45\0\1\x81\x80\0\1\0\1\0\0\0\0\1A\1b\0\0\1\0\1\xc0\x0c\0\1\0\1\0\0\0\7\0\4\x9\x9\x9\x9"),
+	MESSAGE("\0\46\0\1\x81\x80\0\1\0\1\0\0\0\0\1a\1b\0\0\1\0\1\1c\0\0\1\0\1\0\0\0\7\0\4\x9\x9\x9\x8"),
+	MESSAGE("\0\25\0\1\x81\x83\0\1\0\0\0\0\0\0\1a\1b\0\0\1\0\1"),
+	MESSAGE("\0\25\0\2\1\0\0\1\0\0\0\0\0\0\1a"),
+	MESSAGE("\0\25\0\1\1\0\0\1\0\0\0\0\0\0\77a\1b\0\0\1\0\1"),
 };
 
 /* Bytes to send: the fuzzer's own, one of the messages, or many of it. */
@@ -176,21 +183,29 @@ static void do_something(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static __u32 world = PREFIX_WORLD;
 	struct input supply = { data, data + size };
 	__u32 shape = take_front(&supply), budget = take_front(&supply), ending;
 
 	input = &supply;
 	network.ipv6 = shape & 1;
+	network.dns = shape & 64;
 	network.ip_options = shape & 2 ? 10 : 0;
 	network.tcp_options = shape & 4 ? 10 : 0;
 	network.flow[0].isn = shape & 8 ? ~0u - 20 : 0;
 	network.flow[1].isn = shape & 8 ? 0x7fffffff - 20 : 0;
 	network.flow[0].length = network.flow[1].length = 0;
 	start_network();
+	if (network.dns)
+		kernel.verdict = &world;
 	for (__u32 i = FIRST_INDEX; i < FIRST_INDEX + budget % 4; i++)
 		queue_push(maps.free_pairs, &i);
 	for (__u32 i = FIRST_INDEX; i < FIRST_INDEX + budget / 4 % 16; i++)
 		queue_push(maps.free_series, &i);
+	for (__u32 i = FIRST_INDEX; i < FIRST_INDEX + budget / 4 % 16; i++)
+		queue_push(maps.free_dns_series, &i);
+	for (__u64 i = 1; i <= budget % 4; i++)
+		queue_push(maps.free_names, &i);
 
 	if (shape & 16) {
 		network.client.exists = network.server.exists = true; /* open before anyone looked */
@@ -218,6 +233,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 	}
 	reconcile();
+	reconcile_dns();
 	CHECK(kernel.calls < 2000 + 2000 * network.runs + 16 * network.bytes, "%u calls in %u runs over %u bytes",
 	      kernel.calls, network.runs, network.bytes);
 	return 0;

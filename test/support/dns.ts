@@ -5,11 +5,11 @@
  * @module
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { test as base } from 'vitest';
+import { test as base, onTestFinished } from 'vitest';
 import { type Agent, createAgent } from '../../src/agent.js';
 import { cgroup } from '../../src/identity/cgroup.js';
 import { dns } from '../../src/identity/dns.js';
@@ -96,7 +96,7 @@ export class DnsMeter {
       for (const [record, count] of Object.entries(records)) add(`${at} ${record} records`, count);
     }
     for (const { role, subject, outcome, count } of counts.ledger)
-      if (['queries', 'answers', 'datagrams', 'lookups', 'names'].includes(subject))
+      if (['queries', 'answers', 'messages', 'connections', 'lookups', 'names'].includes(subject))
         add(`${role}|${subject} ${outcome}`, count);
     return numbers;
   }
@@ -150,6 +150,14 @@ export class Dnsmasq implements Disposable {
   [Symbol.dispose](): void {
     rmSync(this.#directory, { recursive: true, force: true });
   }
+}
+
+/** What the resolver of programs in a namespace does until the test ends: `ip netns exec` puts this in the place of /etc/resolv.conf. */
+export function configureResolver(netns: string, ...lines: string[]): void {
+  const directory = `/etc/netns/${netns}`;
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(`${directory}/resolv.conf`, lines.map((line) => `${line}\n`).join(''));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
 }
 
 const ip = (netns: string, ...args: string[]) => execFileSync('ip', ['-n', netns, ...args]);

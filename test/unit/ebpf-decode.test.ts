@@ -203,7 +203,7 @@ describe('values', () => {
     expect(new Set(lines.map(({ subject }) => subject))).toEqual(
       new Set([
         ...['requests', 'responses', 'connections', 'sync', 'segments'],
-        ...['queries', 'answers', 'datagrams', 'lookups', 'names'],
+        ...['queries', 'answers', 'messages', 'lookups', 'names'],
         ...['exchanges', 'methods', 'series', 'pairs'],
       ]),
     );

@@ -118,7 +118,7 @@ function families(snapshot: Snapshot): MetricFamily[] {
     counter(
       'hubble_dns_queries_total',
       '{query}',
-      'DNS queries over UDP; one that is sent again is the same.',
+      'DNS queries; one that is sent again is the same.',
       queries,
     ),
     counter('hubble_dns_responses_total', '{response}', 'DNS answers to them.', answers),

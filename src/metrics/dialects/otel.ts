@@ -263,7 +263,7 @@ function lookups({ startedAt, boundaries, lookups: rows }: Snapshot): MetricFami
   return filled([
     histogram(
       'dns.lookup.duration',
-      'DNS lookups over UDP as the client saw them, first query to answer. One without an answer counts after 10 s.',
+      'DNS lookups as the client saw them, first query to answer. One without an answer counts after 10 s.',
       points.client,
     ),
     histogram('meshtap.dns.server.duration', 'The same as the server of DNS saw them.', points.server),

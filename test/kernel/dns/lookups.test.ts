@@ -1,11 +1,14 @@
 // Lookups of real clients at a real server: what the server wrote down is what both sides counted.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import packet from 'dns-packet';
 import { describe, expect, onTestFinished } from 'vitest';
 import { DatagramPeer } from '../../support/datagram-peer.js';
-import { Dnsmasq, side, test as stage, VIRTUAL } from '../../support/dns.js';
+import { configureResolver, Dnsmasq, side, test as stage, VIRTUAL } from '../../support/dns.js';
 import { ADDRESSES } from '../../support/netns.js';
+import type { Scope } from '../../support/scope.js';
 
 const RECORDS = [
   'host-record=one.test,198.51.100.1,2001:db8::1',
@@ -17,6 +20,7 @@ const RECORDS = [
   'txt-record=words.test,hello',
   'srv-host=_http._tcp.test,one.test,80',
   'mx-host=mail.test,one.test,10',
+  ...Array.from({ length: 60 }, (_, i) => `address=/many.test/198.51.100.${100 + i}`),
   'local=/test/', // whatever else is asked: NXDOMAIN
 ];
 
@@ -101,6 +105,82 @@ describe.for([
   });
 });
 
+/** The plan, lookup by lookup. dnsmasq ends a connection after a hundred of them, so it is in parts. */
+const PARTS = [0, 72].map((from) =>
+  PLAN.flatMap(([name, type, times]) => Array.from({ length: times }, () => [name, type] as const)).slice(
+    from,
+    from + 72,
+  ),
+);
+
+/** Makes the lookups of the plan with dig over TCP. */
+async function dig(scope: Scope, netns: string, server: string, ...options: string[]): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'meshtap-dig-'));
+  onTestFinished(() => rmSync(directory, { recursive: true }));
+  const file = join(directory, 'batch');
+  for (const part of PARTS) {
+    writeFileSync(file, part.map((words) => `${words.join(' ')}\n`).join(''));
+    const command = ['dig', '+tcp', '+tries=1', '+time=60', ...options, `@${server}`, '-f', file];
+    await scope.run('client', command, { netns });
+  }
+}
+
+describe.for([
+  { family: 'IPv4', server: ADDRESSES.v4.server },
+  { family: 'IPv6', server: ADDRESSES.v6.server },
+])('over TCP, $family', ({ server }) => {
+  test.for([
+    { what: 'a connection for each lookup', options: [], connections: 143 },
+    { what: 'many on one connection', options: ['+keepopen'], connections: 2 },
+  ])('$what', async ({ options, connections }, { scope, cable, meter, far }) => {
+    const log = far.watch();
+    const seen = await meter.during(() => dig(scope, cable.client, server, ...options));
+    expect(asked(log())).toEqual({ A: 95, AAAA: 35, TXT: 6, SRV: 4, MX: 3 });
+    const counted = { ...named('client > server'), ...LEDGER, 'connections dns': connections };
+    for (const role of ['client', 'server']) expect(side(role, seen)).toEqual(counted);
+  });
+});
+
+/** Makes them with c-ares over TCP, as many at once as there are in a part. */
+async function pipeline(scope: Scope, netns: string, server: string): Promise<void> {
+  configureResolver(netns, `nameserver ${server}`, 'options use-vc timeout:60 attempts:1');
+  const script = `
+    const { Resolver } = require('node:dns').promises;
+    for (const part of ${JSON.stringify(PARTS)}) {
+      const resolver = new Resolver();
+      for (const [name, type] of part) resolver.resolve(name, type).catch(() => {});
+    }`;
+  await scope.run('client', [process.execPath, '-e', script], { netns });
+}
+
+test('c-ares asks over TCP, many at once', async ({ scope, cable, meter, far }) => {
+  const log = far.watch();
+  const seen = await meter.during(() => pipeline(scope, cable.client, ADDRESSES.v4.server));
+  expect(asked(log())).toEqual({ A: 95, AAAA: 35, TXT: 6, SRV: 4, MX: 3 });
+  const counted = { ...named('client > server'), ...LEDGER, 'connections dns': 2 };
+  for (const role of ['client', 'server']) expect(side(role, seen)).toEqual(counted);
+});
+
+test('over TCP, one segment in twenty lost each way', async ({ scope, cable, meter, far }) => {
+  const ends = ['client', 'server'] as const;
+  for (const end of ends) cable.setInputRules(end, 'meta l4proto tcp numgen random mod 20 < 1 drop');
+  onTestFinished(() => {
+    for (const end of ends) cable.setInputRules(end);
+  });
+  const sentAgain = () => cable.retransmits('client') + cable.retransmits('server');
+  const before = sentAgain();
+  const log = far.watch();
+  const seen = await meter.during(async () => {
+    for (let i = 0; i < 3; i++) await pipeline(scope, cable.client, ADDRESSES.v4.server);
+    await dig(scope, cable.client, ADDRESSES.v4.server, '+keepopen');
+  });
+  expect(asked(log())).toEqual({ A: 380, AAAA: 140, TXT: 24, SRV: 16, MX: 12 });
+  expect(sentAgain()).toBeGreaterThan(before);
+  const once = { ...named('client > server'), ...LEDGER, 'connections dns': 2 };
+  const counted = Object.fromEntries(Object.entries(once).map(([name, count]) => [name, 4 * count]));
+  for (const role of ['client', 'server']) expect(side(role, seen)).toEqual(counted);
+});
+
 test('on one machine both ends are known', async ({ scope, cable, meter, near }) => {
   const log = near.watch();
   const seen = await meter.during(() =>
@@ -112,11 +192,7 @@ test('on one machine both ends are known', async ({ scope, cable, meter, near })
 });
 
 test('dig and glibc ask as well', async ({ scope, cable, meter, near }) => {
-  // `ip netns exec` puts it in the place of /etc/resolv.conf.
-  const directory = `/etc/netns/${cable.client}`;
-  mkdirSync(directory, { recursive: true });
-  writeFileSync(`${directory}/resolv.conf`, 'nameserver 127.0.0.1\n');
-  onTestFinished(() => rmSync(directory, { recursive: true }));
+  configureResolver(cable.client, 'nameserver 127.0.0.1');
   const log = near.watch();
   const options = { netns: cable.client };
   const seen = await meter.during(async () => {
@@ -130,6 +206,30 @@ test('dig and glibc ask as well', async ({ scope, cable, meter, near }) => {
     'glibc > server|A NOERROR 1': 1,
     'glibc > server|AAAA NOERROR 1': 1,
   });
+});
+
+test('what does not fit into a datagram is asked for again over TCP', async ({
+  scope,
+  cable,
+  meter,
+  far,
+}) => {
+  const log = far.watch();
+  const seen = await meter.during(() =>
+    scope.run('client', ['dig', '+noedns', '+tries=1', `@${ADDRESSES.v4.server}`, 'many.test'], {
+      netns: cable.client,
+    }),
+  );
+  expect(asked(log())).toEqual({ A: 2 });
+  const counted = side('client', seen);
+  expect(counted).toMatchObject({
+    'client > far|A asked': 1,
+    'client > server|A asked': 1,
+    'client > server|A NOERROR 16': 1, // or more
+    'connections dns': 1,
+    'queries answered': 2,
+  });
+  expect(counted['client > server|A A records']).toBe(60);
 });
 
 test('behind address translation', async ({ scope, cable, meter, far }) => {

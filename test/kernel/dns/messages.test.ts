@@ -202,7 +202,7 @@ test('garbage is in the ledger, and nothing else comes of it', async ({ meter, p
     }
   });
   // Each passes both ends.
-  expect(seen).toEqual({ 'unknown|datagrams malformed': 2 * garbage.length });
+  expect(seen).toEqual({ 'unknown|messages malformed': 2 * garbage.length });
 });
 
 describe('random messages', () => {

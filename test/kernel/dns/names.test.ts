@@ -1,82 +1,9 @@
 // Public addresses are called what the service that dials them asked for, and never what another one did.
-import { execFileSync } from 'node:child_process';
-import { once } from 'node:events';
-import { createInterface } from 'node:readline';
 import { describe, expect } from 'vitest';
-import { AgentProcess, detachInstance, PATIENTLY } from '../../support/agent.js';
-import { DnsMeter, Dnsmasq, PUBLIC, side, test as stage } from '../../support/dns.js';
+import { configureResolver, DnsMeter, PUBLIC, side } from '../../support/dns.js';
+import { requests, test } from '../../support/dns-world.js';
 import { ADDRESSES } from '../../support/netns.js';
 import { Scope } from '../../support/scope.js';
-
-const RECORDS = [
-  `host-record=api.example.com,${PUBLIC.a},${PUBLIC.v6}`,
-  `host-record=other.example.net,${PUBLIC.a}`,
-  `host-record=third.example.org,${PUBLIC.a}`,
-  'cname=www.example.org,edge.example.net',
-  'cname=edge.example.net,api.example.com',
-  `address=/buckets.example.com/${PUBLIC.b}`,
-];
-
-interface Fixture {
-  /** Lookups (`api.example.com`, `api.example.com AAAA`) and requests (`> 203.0.113.7`) of a service, in order. */
-  act(scope: Scope, service: string, steps: readonly string[]): Promise<void>;
-  readonly port: number;
-}
-
-const test = stage.extend('world', { scope: 'file' }, async ({ cable }, { onCleanup }): Promise<Fixture> => {
-  // Nobody watches these: their other sides are addresses.
-  const outside = new Scope('dns-outside');
-  const server = new Dnsmasq(outside, cable.server, RECORDS);
-  onCleanup(async () => {
-    server[Symbol.dispose]();
-    await outside[Symbol.asyncDispose]();
-  });
-  await server.ready();
-  const script = `
-    const server = require('node:http').createServer((_, response) => response.end('here'));
-    server.listen(0, '::', () => console.log(server.address().port));`;
-  const web = outside.start('web', [process.execPath, '-e', script], {
-    netns: cable.server,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const [line] = (await once(createInterface(web.stdout!), 'line')) as [string];
-  const port = Number(line);
-  return {
-    port,
-    async act(scope, service, steps) {
-      const client = `
-        const { Resolver } = require('node:dns').promises;
-        const { get } = require('node:http');
-        const resolver = new Resolver();
-        resolver.setServers(['${ADDRESSES.v4.server}']);
-        const request = (host) => new Promise((resolve, reject) =>
-          get({ host, port: ${port}, agent: false }, (it) => it.resume().on('close', resolve)).on('error', reject));
-        (async () => {
-          for (const step of ${JSON.stringify(steps)}) {
-            const [first, second] = step.split(' ');
-            if (first === '>') await request(second);
-            else await resolver.resolve(first, second ?? 'A');
-          }
-        })().catch((error) => { console.error(error); process.exitCode = 1; });`;
-      const { status, stderr } = await scope.run(service, [process.execPath, '-e', client], {
-        netns: cable.client,
-      });
-      if (status !== 0) throw new Error(stderr);
-    },
-  };
-});
-
-/** Requests by pair of services, as the client's side has them. */
-async function requests({ agent }: DnsMeter, source: string): Promise<Record<string, number>> {
-  const found: Record<string, number> = {};
-  const { requests } = await agent.snapshot();
-  for (const { ends, counts } of requests) {
-    if (ends.role !== 'client' || ends.source.service !== source) continue;
-    const to = ends.destination.service;
-    found[to] = (found[to] ?? 0) + counts.duration.count;
-  }
-  return found;
-}
 
 const A = `> ${PUBLIC.a}`;
 const B = `> ${PUBLIC.b}`;
@@ -137,6 +64,24 @@ describe.for([
     await world.act(scope, service, steps);
     await expect.poll(() => requests(meter, service)).toEqual(to);
   });
+});
+
+test('over TCP', async ({ scope, meter, world, cable }) => {
+  configureResolver(cable.client, 'options use-vc');
+  const service = 'streaming';
+  const seen = await meter.during(() =>
+    world.act(scope, service, ['www.EXAMPLE.org', A, 'api.example.com AAAA', `> ${PUBLIC.v6}`, B]),
+  );
+  expect(side('client', seen)).toMatchObject({
+    'queries answered': 2,
+    'connections dns': expect.any(Number),
+  });
+  expect(await requests(meter, service)).toEqual({ 'www.example.org': 1, 'api.example.com': 1, world: 1 });
+  // The same name is the same, whichever way it was learned; two below one domain are that domain.
+  await world.act(scope, 'mixed', ['1.buckets.example.com']);
+  configureResolver(cable.client);
+  await world.act(scope, 'mixed', ['1.buckets.example.com', B, '2.buckets.example.com', B]);
+  expect(await requests(meter, 'mixed')).toEqual({ '1.buckets.example.com': 1, '*.buckets.example.com': 1 });
 });
 
 test('a refused connection has a name too', async ({ scope, meter, world, cable }) => {
@@ -216,41 +161,4 @@ test('idle series of lookups make room for others, and what they counted stays',
   const second = await meter.during(() => ask('second'));
   expect(side('client', second)['queries answered']).toBe(8);
   expect(await total()).toEqual({ queries: 16, answers: 16 });
-});
-
-test('names outlive the agent, and so does what was counted', PATIENTLY, async ({ world }) => {
-  await using scope = new Scope('dns-restart');
-  const instance = `dns-${process.pid}`;
-  const options = {
-    cgroup: scope.path,
-    instance,
-    config: { dialects: ['otel' as const, 'hubble' as const] },
-  };
-  const first = await AgentProcess.start(options);
-  try {
-    await world.act(scope, 'shop', ['api.example.com', A]);
-    const before = await first.scrape();
-    const to = { source_service: 'shop', destination_service: 'api.example.com' };
-    expect(before.requests('client', to)).toBe(1);
-    expect(before.sum('dns_lookup_duration_seconds_count', { source_service: 'shop' })).toBe(1);
-    await first.kill();
-    await world.act(scope, 'shop', [A, 'api.example.com', A]);
-    const second = await AgentProcess.start(options);
-    const after = await second.scrape();
-    expect(after.requests('client', to)).toBe(3);
-    const lookups = { source_service: 'shop', dns_question_type: 'A', dns_response_code: 'NOERROR' };
-    expect(after.sum('dns_lookup_duration_seconds_count', lookups)).toBe(2);
-    expect(
-      after.sum('hubble_dns_responses_total', {
-        source_service: 'shop',
-        rcode: 'No Error',
-        qtypes: 'A',
-        ips_returned: '1',
-      }),
-    ).toBe(2);
-    execFileSync('promtool', ['check', 'metrics'], { input: after.text });
-    await second.kill();
-  } finally {
-    await detachInstance(instance);
-  }
 });

@@ -91,6 +91,7 @@ test("the README says what the kernel's share of memory is", () => {
   expect(prose).toContain(`${mebibytes(2)} MiB on two CPUs, ${mebibytes(8)} MiB on eight or more`);
   expect(prose).toContain(`${kibibytes('connections')} KiB for each open connection`);
   expect(prose).toContain(`${kibibytes('connections', 'http2_streams')} KiB if it speaks HTTP/2`);
+  expect(prose).toContain(`${kibibytes('connections', 'dns_streams')} KiB if DNS`);
   expect(prose).toContain(`${kibibytes('reassembly')} KiB more once segments came out of order`);
 });
 
