@@ -96,7 +96,7 @@ build() {
     npm run --silent build:bpf >&2 || fail 'building the kernel programs failed, see above.'
     break
   done
-  if stale dist/cli/main.js src package.json tsconfig.json tsconfig.build.json; then
+  if stale dist/cli/main.js src package.json scripts/build-page.sh tsconfig.json tsconfig.build.json tsconfig.page.json; then
     say 'building the agent'
     npm run --silent build:ts >&2 || fail 'building the agent failed, see above.'
   fi

@@ -2,11 +2,13 @@ import { once } from 'node:events';
 import type { Logger } from 'pino';
 import { type Agent, createAgent } from '../agent.js';
 import type { Config } from '../config/schema.js';
+import type { ServicePage } from '../exporters/page/service-page.js';
 import { VERSION } from '../metrics/version.js';
 import { agentOptions, type RunOptions, watchedCgroup } from './agent-options.js';
 import { flowServer } from './flow-server.js';
 import { footprintLine, shares } from './footprint.js';
 import { createLog } from './log.js';
+import { servicePage } from './page.js';
 import { untilSignal } from './signals.js';
 import { serveStatus } from './status-socket.js';
 
@@ -19,11 +21,13 @@ export async function run(config: Config, options: RunOptions): Promise<void> {
   try {
     if (kernel) process.stdout.write(`${footprintLine(config.limits)}\n`);
     await using agent = await createAgent(await agentOptions(config, options, log, signal));
-    await using _status = await statusServer(agent, config, options, log);
+    await using page = await servicePage(agent, config, log);
+    await using _status = await statusServer(agent, config, options, log, page);
     await using flows = await flowServer(agent, config, socketName(config, options), log);
     const { exporters, receivers } = await agent.status();
     const watching = kernel ? { cgroup: watchedCgroup(config) } : { receivers: Object.keys(receivers) };
-    log.info({ ...watching, instance, exporters, ...(flows && { flows: flows.addresses }) }, 'counting');
+    const served = { ...(page && { page: page.address }), ...(flows && { flows: flows.addresses }) };
+    log.info({ ...watching, instance, exporters, ...served }, 'counting');
     await aborted(signal);
   } catch (error) {
     // A signal during the start is an end like any other.
@@ -51,6 +55,7 @@ export async function statusServer(
   config: Config,
   { ephemeral = false }: RunOptions,
   log: Logger,
+  page?: ServicePage,
 ): Promise<AsyncDisposable> {
   const { instance } = config;
   const since = Date.now();
@@ -66,6 +71,7 @@ export async function statusServer(
       pid: process.pid,
       since,
       memory: process.memoryUsage.rss(),
+      ...(page && { page: page.address }),
       ...(kernel && { shares: shares(config.limits) }),
     }));
   } catch (error) {

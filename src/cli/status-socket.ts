@@ -22,6 +22,8 @@ export interface Running extends AgentStatus {
   readonly since: number;
   /** Resident, bytes. */
   readonly memory: number;
+  /** Where the service map is, if it is. */
+  readonly page?: string;
   /** What it may take, by limit. Absent of an agent that is older than this. */
   readonly shares?: readonly Share[];
 }

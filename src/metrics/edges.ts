@@ -196,3 +196,21 @@ export function edgesBetween(before: Edges, { byKey, boundaries }: Edges): EdgeR
     };
   });
 }
+
+/** How an edge does: `failing` from one failure in a hundred on, `errors` below that, `idle` where nothing came. */
+export type EdgeState = 'failing' | 'errors' | 'ok' | 'idle';
+
+/** What share of requests, connects or lookups may fail until an edge is called failing. */
+const TOLERATED = 0.01;
+
+export function edgeState(counts: EdgeCounts): EdgeState {
+  const { requests, connections, lookups, bytes } = counts;
+  const failures = [
+    [counts.errors, requests],
+    [counts.failedConnects, counts.failedConnects + connections],
+    [counts.unanswered, lookups],
+  ] as const;
+  if (failures.some(([failed, of]) => failed > 0 && failed >= TOLERATED * of)) return 'failing';
+  if (failures.some(([failed]) => failed > 0)) return 'errors';
+  return requests + connections + lookups + bytes > 0 ? 'ok' : 'idle';
+}
