@@ -7,7 +7,7 @@ import { hostname } from 'node:os';
 import { connectionEnds, type Flow, type FlowEnd, milliseconds } from '../../flows/flow.js';
 import type { FlowHub } from '../../flows/hub.js';
 import { nameOf } from '../../flows/names.js';
-import { escaped, eventWords, summaryWords, verdictWords } from '../../flows/words.js';
+import { escaped, eventWords, httpSummary, summaryWords, verdictWords } from '../../flows/words.js';
 import { type EdgeCounts, type EdgeEnd, type EdgeRates, edgeKey, edgeState } from '../../metrics/edges.js';
 import { VERSION } from '../../metrics/version.js';
 import type { EdgeView } from './edge-window.js';
@@ -101,7 +101,7 @@ function flowOf(flow: Flow): WireFlow {
     time: milliseconds(flow.time),
     verdict: verdictWords(flow),
     type: escaped(eventWords(flow)),
-    summary: escaped(summaryWords(flow)),
+    summary: escaped(summaryWords(flow) || httpSummary(l7)),
     latency: l7?.latency ? l7.latency / 1e6 : null,
     error: verdict === 'DROPPED' || verdict === 'ERROR' || (l7?.http?.code ?? 0) >= 500,
   };

@@ -94,7 +94,7 @@ function histogram({ buckets }: WireDetails): Node {
   };
   const columns = [
     { title: 'Up to' },
-    { title: '' },
+    { title: 'Recent, as a bar' },
     { title: RECENT, number: true },
     { title: TOTAL, number: true },
   ];
