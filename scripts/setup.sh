@@ -20,7 +20,7 @@ if $with_tests; then
   # shellcheck source=../test/vm/packages.sh
   . test/vm/packages.sh
   packages+=(libclang-rt-dev bpftool nginx-light wrk apache2-utils nghttp2-client nghttp2-server prometheus iproute2 nftables curl openssl
-    procps dnsmasq-base bind9-dnsutils python3-grpcio python3-hpack "${VM_PACKAGES[@]}")
+    chromium procps dnsmasq-base bind9-dnsutils python3-grpcio python3-hpack "${VM_PACKAGES[@]}")
 fi
 
 check_machine() {

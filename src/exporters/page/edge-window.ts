@@ -10,11 +10,6 @@ export interface EdgeView {
   readonly seconds: number | undefined;
 }
 
-interface Look {
-  readonly time: number;
-  readonly edges: Edges;
-}
-
 /** Milliseconds that rates look back; between two looks that are kept; for which a view is new enough. */
 const WINDOW = 30_000;
 const SPACING = 5_000;
@@ -26,7 +21,7 @@ const FRESH = 900;
  */
 export class EdgeWindow {
   readonly #snapshot: () => Promise<Snapshot>;
-  #looks: Look[] = [];
+  #looks: Edges[] = [];
   #view: { readonly time: number; readonly view: Promise<EdgeView> } | undefined;
 
   constructor(snapshot: () => Promise<Snapshot>) {
@@ -43,16 +38,16 @@ export class EdgeWindow {
   }
 
   async #look(): Promise<EdgeView> {
-    const edges = edgesOf(await this.#snapshot());
-    const time = performance.now();
-    this.#looks = this.#looks.filter((look) => time - look.time <= WINDOW);
+    const now = edgesOf(await this.#snapshot());
+    // A clock that was set back begins anew.
+    this.#looks = this.#looks.filter(({ at }) => at < now.at && now.at - at <= WINDOW);
     const [first] = this.#looks;
     const last = this.#looks.at(-1);
-    if (!last || time - last.time >= SPACING) this.#looks.push({ time, edges });
+    if (!last || now.at - last.at >= SPACING) this.#looks.push(now);
     return {
-      now: edges,
-      rates: edgesBetween(first?.edges ?? edges, edges),
-      seconds: first && (time - first.time) / 1000,
+      now,
+      rates: edgesBetween(first ?? now, now),
+      seconds: first && (now.at - first.at) / 1000,
     };
   }
 }
