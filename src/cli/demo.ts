@@ -51,9 +51,11 @@ async function play(config: Config, stop: AbortSignal, duration: number | undefi
     instance: `demo-${process.pid}`,
   };
   const unpinned = { ephemeral: true };
+  const started: { agent?: Agent } = {};
+  await using page = await servicePage(() => started.agent, watching, log);
   // Attached before the first socket is opened, so that everything is seen from its beginning.
   await using agent = await createAgent(await agentOptions(watching, unpinned, log));
-  await using page = await servicePage(agent, watching, log);
+  started.agent = agent;
   await using _status = await statusServer(agent, watching, unpinned, log, page);
   await using processes = new DemoProcesses(cgroups);
   await processes.start();

@@ -2,7 +2,9 @@ import { once } from 'node:events';
 import type { Logger } from 'pino';
 import { type Agent, createAgent } from '../agent.js';
 import type { Config } from '../config/schema.js';
+import { EdgeWindow } from '../exporters/page/edge-window.js';
 import type { ServicePage } from '../exporters/page/service-page.js';
+import { mapOf } from '../exporters/page/wire-of.js';
 import { VERSION } from '../metrics/version.js';
 import { agentOptions, type RunOptions, watchedCgroup } from './agent-options.js';
 import { flowServer } from './flow-server.js';
@@ -10,7 +12,7 @@ import { footprintLine, shares } from './footprint.js';
 import { createLog } from './log.js';
 import { servicePage } from './page.js';
 import { untilSignal } from './signals.js';
-import { serveStatus } from './status-socket.js';
+import { type Running, serveStatus } from './status-socket.js';
 
 /** `meshtap run`: until a signal comes. */
 export async function run(config: Config, options: RunOptions): Promise<void> {
@@ -20,8 +22,10 @@ export async function run(config: Config, options: RunOptions): Promise<void> {
   const kernel = config.receivers.ebpf !== undefined;
   try {
     if (kernel) process.stdout.write(`${footprintLine(config.limits)}\n`);
+    const started: { agent?: Agent } = {};
+    await using page = await servicePage(() => started.agent, config, log);
     await using agent = await createAgent(await agentOptions(config, options, log, signal));
-    await using page = await servicePage(agent, config, log);
+    started.agent = agent;
     await using _status = await statusServer(agent, config, options, log, page);
     await using flows = await flowServer(agent, config, socketName(config, options), log);
     const { exporters, receivers } = await agent.status();
@@ -62,7 +66,8 @@ export async function statusServer(
   const kernel = config.receivers.ebpf !== undefined;
   const cgroup = kernel ? watchedCgroup(config) : 'none';
   try {
-    return await serveStatus(socketName(config, { ephemeral }), async () => ({
+    const recent = new EdgeWindow(() => agent.snapshot());
+    const status = async (): Promise<Running> => ({
       ...(await agent.status()),
       instance,
       cgroup,
@@ -73,7 +78,9 @@ export async function statusServer(
       memory: process.memoryUsage.rss(),
       ...(page && { page: page.address }),
       ...(kernel && { shares: shares(config.limits) }),
-    }));
+    });
+    const map = async () => mapOf(await recent.view());
+    return await serveStatus(socketName(config, { ephemeral }), { status, map });
   } catch (error) {
     log.warn({ err: error }, 'meshtap status will not see this agent');
     return { [Symbol.asyncDispose]: async () => {} };

@@ -8,7 +8,7 @@ import { FlowHub } from '../../src/flows/hub.js';
 import { resolve } from '../../src/metrics/model.js';
 import { barriers, painted, visit } from '../support/browser.js';
 import { makeCgroup } from '../support/cgroup.js';
-import { startMeshtap } from '../support/cli.js';
+import { meshtap, startMeshtap } from '../support/cli.js';
 import { counts, histogram, http, identifyNamed, named, pair } from '../support/counts.js';
 import { request, response, workload } from '../support/flows.js';
 import { Mesh } from '../support/mesh.js';
@@ -31,7 +31,7 @@ async function demo() {
     process.kill(load, 'SIGCONT');
     await running.stop();
   });
-  return { metrics: metrics!, address: address!, load };
+  return { metrics: metrics!, address: address!, load, pid: running.pid };
 }
 
 /** Sums of a metric by client and server, over the lines that fit. */
@@ -65,7 +65,7 @@ there(
   'the demo: every pair, with the numbers of /metrics, by mouse and by keyboard',
   { timeout },
   async () => {
-    const { metrics, address, load } = await demo();
+    const { metrics, address, load, pid } = await demo();
     const { page, requested, complaints } = await visit(address);
 
     // It is live: all four pairs come, and the two that fail are said to.
@@ -130,6 +130,16 @@ there(
       const cumulative = await scraped(metrics, 'hubble_http_request_duration_seconds_bucket', le);
       expect([bound, below]).toEqual([bound, cumulative['reviews → ratings']]);
     }
+
+    // The same in a terminal.
+    const { stdout } = await meshtap(['map', '--seconds', '1', '--json']);
+    const [, told] = Object.entries(JSON.parse(stdout) as Record<string, WireMap>).find(([name]) =>
+      name.includes(String(pid)),
+    )!;
+    expect(told.edges.map(({ total }) => total)).toEqual(edges.map(({ total }) => total));
+    expect((await meshtap(['map', '--seconds', '1'])).stdout).toMatch(
+      /^reviews +ratings +\w+ +[0-9.]+ +[0-9.%-]+ .*HTTP\/1\.1 +no$/m,
+    );
 
     // What is shown is what was told: the panel of an edge at rest, and the counts of the rest.
     await details(page, 'reviews → ratings').click();
