@@ -20,7 +20,7 @@ if $with_tests; then
   # shellcheck source=../test/vm/packages.sh
   . test/vm/packages.sh
   packages+=(libclang-rt-dev bpftool nginx-light wrk apache2-utils nghttp2-client nghttp2-server prometheus iproute2 nftables curl openssl
-    procps dnsmasq-base bind9-dnsutils python3-grpcio python3-hpack "${VM_PACKAGES[@]}")
+    chromium procps dnsmasq-base bind9-dnsutils python3-grpcio python3-hpack "${VM_PACKAGES[@]}")
 fi
 
 check_machine() {
@@ -96,7 +96,7 @@ build() {
     npm run --silent build:bpf >&2 || fail 'building the kernel programs failed, see above.'
     break
   done
-  if stale dist/cli/main.js src package.json tsconfig.json tsconfig.build.json; then
+  if stale dist/cli/main.js src package.json scripts/build-page.sh tsconfig.json tsconfig.build.json tsconfig.page.json; then
     say 'building the agent'
     npm run --silent build:ts >&2 || fail 'building the agent failed, see above.'
   fi

@@ -10,6 +10,7 @@ import { DemoProcesses } from './demo/processes.js';
 import { ratesBetween, type Sums, sumPairs } from './demo/rates.js';
 import { Screen } from './demo/screen.js';
 import { createLog } from './log.js';
+import { servicePage } from './page.js';
 import { statusServer } from './run.js';
 import { untilSignal } from './signals.js';
 
@@ -50,13 +51,16 @@ async function play(config: Config, stop: AbortSignal, duration: number | undefi
     instance: `demo-${process.pid}`,
   };
   const unpinned = { ephemeral: true };
+  const started: { agent?: Agent } = {};
+  await using page = await servicePage(() => started.agent, watching, log);
   // Attached before the first socket is opened, so that everything is seen from its beginning.
   await using agent = await createAgent(await agentOptions(watching, unpinned, log));
-  await using _status = await statusServer(agent, watching, unpinned, log);
+  started.agent = agent;
+  await using _status = await statusServer(agent, watching, unpinned, log, page);
   await using processes = new DemoProcesses(cgroups);
   await processes.start();
   const { exporters, dialects } = await agent.status();
-  process.stdout.write(introduction(exporters, dialects));
+  process.stdout.write(introduction(exporters, dialects, page?.address));
   const end = duration === undefined ? stop : AbortSignal.any([stop, AbortSignal.timeout(duration)]);
   await Promise.race([show(agent, end), processes.failed]);
 }
@@ -70,7 +74,11 @@ function millisecondsOf(seconds: string): number {
   );
 }
 
-function introduction(exporters: Readonly<Record<string, string>>, dialects: readonly string[]): string {
+function introduction(
+  exporters: Readonly<Record<string, string>>,
+  dialects: readonly string[],
+  page: string | undefined,
+): string {
   const schedule = SERVICES.flatMap(({ name, failEvery, slowEvery }) => [
     ...(failEvery ? [`${name} answers every ${failEvery.requests}th request with ${failEvery.status}`] : []),
     ...(slowEvery
@@ -84,6 +92,7 @@ function introduction(exporters: Readonly<Record<string, string>>, dialects: rea
     `${LOAD.perSecond} requests a second: ${[`${LOAD.name} calls ${LOAD.calls}`, ...calls.toReversed()].join(', ')}`,
     ...schedule,
     ...Object.entries(exporters).map(([name, address]) => `${name}: ${address} (${dialects.join(', ')})`),
+    ...(page === undefined ? [] : [`service map: ${page}`]),
     'Ctrl-C ends it and leaves nothing behind',
   ];
   return `${lines.join('\n')}\n\n`;

@@ -50,6 +50,16 @@ program
     await status(options);
   });
 
+program
+  .command('map')
+  .description('who calls whom: rates, errors and latency between services, as every agent sees it')
+  .option('--seconds <number>', 'how long to look', '3')
+  .option('--json', 'all of it as JSON')
+  .action(async (options) => {
+    const { map } = await import('./map.js');
+    await map(options);
+  });
+
 withObserve(program.command('observe'));
 
 program

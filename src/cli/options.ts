@@ -26,6 +26,11 @@ const FLAGS = [
     path: ['exporters', 'prometheus', 'listen'],
     description: 'serve metrics there',
   },
+  {
+    flags: '--page <host:port>',
+    path: ['page', 'listen'],
+    description: 'serve the service map there, or off',
+  },
   { flags: '--otlp <url>', path: ['exporters', 'otlp', 'endpoint'], description: 'send metrics there' },
   {
     flags: '--dialect <name...>',

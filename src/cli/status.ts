@@ -89,6 +89,7 @@ function agentReport(agent: Running): string {
     ['pinned', agent.pinned ? 'yes' : 'no, all ends with the process'],
     ['dialects', agent.dialects.join(', ')],
     ...Object.entries(agent.exporters).map(([name, address]) => [name, address]),
+    ...(agent.page ? [['service map', agent.page]] : []),
     ...Object.entries(agent.resolvers).map(([name, words]) => [`names: ${name}`, words]),
     ...('failed' in counts
       ? [['counts', `can not be read: ${counts.failed}`]]

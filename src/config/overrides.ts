@@ -70,7 +70,7 @@ function noSuchKey(variable: string): MeshtapError {
   const known = variables(jsonSchema, []);
   return new MeshtapError('CONFIG_INVALID', `${variable}: there is no such setting`, {
     hint:
-      didYouMean(variable, known) ??
+      didYouMean(variable, known, PREFIX.length) ??
       'Variables are named after the keys, all of them: MESHTAP_LOG__LEVEL is log.level.',
   });
 }

@@ -31,11 +31,25 @@ const listen = () =>
   z
     .string({ error: LISTEN })
     .regex(/^(\[[^[\]]+\]|[^:[\]\s]+):[0-9]{1,5}$/, { error: LISTEN })
-    .refine((text) => Number(text.slice(text.lastIndexOf(':') + 1)) <= 65535, { error: 'a port up to 65535' })
-    .transform((text) => {
-      const colon = text.lastIndexOf(':');
-      return { host: text.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(text.slice(colon + 1)) };
-    });
+    .refine(isPort, { error: 'a port up to 65535' })
+    .transform(hostAndPort);
+
+const OR_OFF = `${LISTEN}, or off`;
+
+/** The same, or `off`. */
+const listenOrOff = () =>
+  z
+    .string({ error: OR_OFF })
+    .regex(/^(off|(\[[^[\]]+\]|[^:[\]\s]+):[0-9]{1,5})$/, { error: OR_OFF })
+    .refine((text) => text === 'off' || isPort(text), { error: 'a port up to 65535' })
+    .transform((text) => (text === 'off' ? text : hostAndPort(text)));
+
+const isPort = (text: string) => Number(text.slice(text.lastIndexOf(':') + 1)) <= 65535;
+
+function hostAndPort(text: string): { host: string; port: number } {
+  const colon = text.lastIndexOf(':');
+  return { host: text.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(text.slice(colon + 1)) };
+}
 
 const cidr = () =>
   z
@@ -421,6 +435,24 @@ export const schema = z
       .refine((exporters) => Object.keys(exporters).length > 0, { error: 'at least one exporter' })
       .prefault({ prometheus: {} })
       .describe('Where the numbers go. Default: `prometheus`.'),
+    page: z
+      .strictObject({
+        listen: listenOrOff()
+          .exactOptional()
+          .describe(
+            'Where it is served, or `off`. Default: 127.0.0.1:9465, or any free port there if that is taken.',
+          ),
+        webConfigFile: path()
+          .exactOptional()
+          .describe(
+            "TLS and basic auth: a file with the keys of Prometheus' own web configuration. Default: that of " +
+              '`exporters.prometheus`.',
+          ),
+      })
+      .prefault({})
+      .describe(
+        'The service map for browsers. It shows what /metrics has, and the latest flows; it only reads.',
+      ),
     resource: z
       .record(z.string(), z.string({ error: 'text' }), { error: 'names and values of attributes' })
       .default({})

@@ -80,12 +80,19 @@ export interface WebConfig {
   admits(socket: TLSSocket): boolean;
   /** Whether an `Authorization` header opens the door. */
   authorized(header: string | undefined): Promise<boolean>;
+  /** Whether a client needs more than the address: TLS, which proves the server's name, or a password. */
+  readonly guarded: boolean;
   /** Sent with every answer. */
   readonly headers: OutgoingHttpHeaders;
 }
 
 /** No TLS, no password, no headers. */
-export const OPEN: WebConfig = { admits: () => true, authorized: async () => true, headers: {} };
+export const OPEN: WebConfig = {
+  admits: () => true,
+  authorized: async () => true,
+  guarded: false,
+  headers: {},
+};
 
 /**
  * Reads the file; paths in it are relative to it. Throws CONFIG_INVALID that names the file and the key.
@@ -129,6 +136,7 @@ export function loadWebConfig(file: string): WebConfig {
       return true;
     },
     authorized: users ? basicAuth(users) : OPEN.authorized,
+    guarded: tls !== undefined || users !== undefined,
     headers: http?.headers ?? {},
   };
 }

@@ -24,6 +24,11 @@ export interface Ends {
   readonly retired?: true;
 }
 
+/** Whether this side is the one that reports what passes between these ends, where each request is told of once. */
+export function reported({ role, destination }: Ends): boolean {
+  return role === 'server' || !destination.watched;
+}
+
 export interface Row<C extends Counted> {
   readonly ends: Ends;
   readonly counts: C;

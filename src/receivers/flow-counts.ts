@@ -8,6 +8,7 @@
  * @module
  */
 import { connectionEnds, type Flow, type FlowEnd, type FlowEvent } from '../flows/flow.js';
+import { nameOf } from '../flows/names.js';
 import type { Counts, Endpoint, HistogramCounts, HttpCounts, LedgerLine, Pair, Role } from './counts.js';
 
 /** How many there may be of each; what exceeds them goes into the overflow series. */
@@ -232,38 +233,6 @@ const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPT
 /** `HTTP/2`, `HTTP/2.0` and `HTTP/1.1` as `2` and `1.1`. */
 const versionOf = (protocol: string) =>
   /^HTTP\/(\d(?:\.\d)?)$/i.exec(protocol)?.[1]?.replace('.0', '') ?? 'unknown';
-
-/** Labels that say what an application is called, in this order. */
-const APP_LABELS = ['app.kubernetes.io/name', 'k8s-app', 'app', 'name'];
-
-/**
- * Who an end is, by what a flow says of it. A service comes late: flows name it only where its own address was dialled, and
- * one end must not have two names. Pods and addresses are no names: there is no
- * end to them.
- */
-function nameOf({ namespace, service, workloads, labels, identity, names }: FlowEnd) {
-  const label = (key: string) => {
-    const found = labels.find((one) => one.replace(/^[^:=]*:/, '').startsWith(`${key}=`));
-    return found?.slice(found.indexOf('=') + 1);
-  };
-  const workload = workloads[0]?.name ?? '';
-  const app = APP_LABELS.map(label).find(Boolean);
-  return {
-    service: app || workload || service?.name || reservedName(labels, identity) || names[0] || 'unknown',
-    namespace: namespace || (service?.namespace ?? ''),
-    workload,
-  };
-}
-
-const RESERVED: Readonly<Record<number, string>> = {
-  1: 'host',
-  2: 'world',
-  6: 'remote-node',
-  7: 'kube-apiserver',
-};
-
-const reservedName = (labels: readonly string[], identity: number) =>
-  RESERVED[identity] ?? labels.find((label) => label.startsWith('reserved:'))?.slice('reserved:'.length);
 
 function keyOf(end: FlowEnd): string {
   const { service, namespace, workload } = nameOf(end);

@@ -66,6 +66,15 @@ there('what is packed from a fresh clone has all that runs, and maps that stand 
         'README.md',
         'LICENSE',
       ],
+      ...[
+        'index.html',
+        'page.css',
+        'icon.svg',
+        'main.js',
+        'graph.js',
+        'cytoscape.js',
+        'cytoscape.LICENSE',
+      ].map((file) => `dist/exporters/page/browser/${file}`),
       ...['bpf/x64/meshtap.bpf.o', 'bpf/arm64/meshtap.bpf.o', 'docs/architecture.md', 'CHANGELOG.md'],
     ]),
   );

@@ -16,7 +16,7 @@ import type { Identity } from '../../identity/identity.js';
 import type { Role } from '../../receivers/counts.js';
 import type { Attributes, MetricFamily } from '../family.js';
 import { codeWords } from '../lookups.js';
-import type { Ends, Snapshot } from '../model.js';
+import { type Ends, reported, type Snapshot } from '../model.js';
 import { overallStatus } from '../outcome.js';
 import { extended, HistogramPoints, NumberPoints, namelessLabels, pairLabels } from '../points.js';
 import type { Dialect } from './dialect.js';
@@ -134,11 +134,6 @@ function families(snapshot: Snapshot): MetricFamily[] {
 const REQUEST = { verdict: 'FORWARDED', type: 'L7', subtype: 'HTTP', protocol: 'HTTP', l7_protocol: 'http' };
 /** No `l7_protocol`: queries for requests, such as the article's, must not count connections too. */
 const CONNECTION = { verdict: 'FORWARDED', type: 'L3_L4', subtype: '', protocol: 'TCP', l7_protocol: '' };
-
-/** Whether this side is the one that reports what passes between these ends. */
-function reported({ role, destination }: Ends): boolean {
-  return role === 'server' || !destination.watched;
-}
 
 function direction(role: Role): string {
   return role === 'server' ? 'ingress' : 'egress';
