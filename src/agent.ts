@@ -21,6 +21,7 @@ import { identityHealth } from './metrics/self.js';
 import { VERSION } from './metrics/version.js';
 import type { Counts, Pair } from './receivers/counts.js';
 import type { Receiver, ReceiverStatus, RunningReceiver } from './receivers/receiver.js';
+import type { ServiceRoutes } from './routes/services.js';
 
 const DIALECTS = { otel, hubble, istio };
 
@@ -53,6 +54,8 @@ export interface AgentOptions {
   names?: string;
   /** How many flows are kept, and what is taken out of them. @default 4096, everything that may be a secret */
   flows?: FlowHubOptions;
+  /** Patterns of paths: what they match has the label `http.route`. @default none */
+  routes?: readonly ServiceRoutes[];
   /** Families about the process, asked at each collection. @default none */
   self?: () => readonly MetricFamily[];
   /** @default silent */
@@ -83,6 +86,11 @@ export interface Agent extends AsyncDisposable {
   /** Single requests, of receivers that have them. */
   readonly flows: FlowHub;
   status(): Promise<AgentStatus>;
+  /**
+   * Replaces all routes, from the next request on; nothing is lost or stopped for it. Rejects with PATTERN_REFUSED, and
+   * those before stay in force.
+   */
+  setRoutes(routes: readonly ServiceRoutes[]): Promise<void>;
 }
 
 /**
@@ -107,6 +115,7 @@ export async function createAgent({
   waitForNames,
   names: memory,
   flows: flowOptions,
+  routes,
   self = () => [],
   log = pino({ level: 'silent' }),
   signal = new AbortController().signal,
@@ -204,6 +213,12 @@ export async function createAgent({
       running.setPrefixes?.(chain.prefixes());
     }
     settle = collector.settle;
+    const setRoutes = async (next: readonly ServiceRoutes[]) => {
+      const serverOf = (pair: Pair) => identify(pair).destination;
+      await Promise.all([...sources.values()].map((source) => source.setRoutes?.(next, serverOf)));
+    };
+    // Without any, those of a former process end.
+    await setRoutes(routes ?? []);
     signal.throwIfAborted();
     signal.addEventListener('abort', onAbort);
 
@@ -211,6 +226,7 @@ export async function createAgent({
       collect,
       producer,
       flows,
+      setRoutes,
       snapshot: async () => (await sweep()).snapshot,
       async status() {
         return {

@@ -89,6 +89,29 @@ struct stream {
 	__u8 byte[WINDOW + SLACK];
 };
 
+/* Where in the target of a request the walk to its route is. */
+enum walk_place {
+	NOWHERE, /* there are no routes */
+	AWAITED, /* HTTP/2: a header block has begun */
+	IN_METHOD,
+	AT_TARGET,
+	IN_AUTHORITY,
+	IN_PATH,
+	AT_FIRST_DIGIT, /* behind % */
+	AT_SECOND_DIGIT,
+	BEHIND_PATH,
+	LOST_WAY, /* the patterns changed meanwhile */
+};
+
+struct walk {
+	__u32 epoch; /* of the table */
+	__u16 start, state;
+	__u8 place;
+	__u8 digit;   /* the first one behind % */
+	__u8 node;    /* of Huffman code */
+	__u8 in_line; /* a space ends the target */
+};
+
 enum claim { JOINING = 1, SETTLING = 2, COUNTING_TLS = 4 };
 
 struct connection {
@@ -134,6 +157,10 @@ struct connection {
 	__u32 asked, answered;		   /* requests put into and taken out of the ring */
 	__u32 untracked, untracked_answered; /* those that found it full */
 	__u64 outstanding[OUTSTANDING];	   /* when each began, ns, above its method and version */
+	__u16 route[OUTSTANDING];
+	struct walk walk; /* of the direction that asks */
+	__u16 scope;	  /* of the server's routes */
+	__u16 unused;
 	struct stream stream[2];
 };
 

@@ -5,6 +5,7 @@
 
 #include "lib/connection.h"
 #include "lib/names.h"
+#include "lib/routes.h"
 
 static __always_inline __u32 current_epoch(void)
 {
@@ -69,6 +70,7 @@ static __noinline int find_pair(struct connection *c)
 	key.role = c->role;
 	key.port = c->role == ROLE_CLIENT ? c->remote_port : c->local_port;
 	name_peer(c, &key);
+	find_scope(c, &key);
 	c->series_tag = ~0ull;
 	c->pair = TAKE_INDEX(pairs, free_pairs, &key, overflow_of(c->role));
 	barrier(); /* who sees the epoch, on another CPU, must see the pair */
@@ -108,13 +110,14 @@ static __noinline int count_protocol(struct connection *c, enum ledger_entry pro
 }
 
 /*
- * What is known of an exchange, in one number: status, method, version, failure, gRPC status, gRPC method, and above
- * them the epoch, without which it is no use.
+ * What is known of an exchange, in one number: status, method, version, failure, gRPC status, the route or, if it is gRPC,
+ * its method, and above them the epoch, without which it is no use.
  */
 #define TAG(status, method, version, failure) \
 	((__u64)(status) | (__u64)(method) << 10 | (__u64)(version) << 14 | (__u64)(failure) << 16)
 #define GRPC_TAG(status, rpc_method) ((__u64)(status) << 22 | (__u64)(rpc_method) << 27)
-#define EPOCH_TAG(epoch) ((__u64)(epoch) << 40)
+#define ROUTE_TAG(route) ((__u64)(route) << 27)
+#define EPOCH_TAG(epoch) ((__u64)(epoch) << 43)
 
 static __noinline int series_of(struct connection *c, __u64 tag)
 {
@@ -128,7 +131,10 @@ static __noinline int series_of(struct connection *c, __u64 tag)
 	key.version = tag >> 14 & 3;
 	key.failure = tag >> 16 & 63;
 	key.grpc_status = tag >> 22 & 31;
-	key.rpc_method = tag >> 27 & 8191;
+	if (key.grpc_status)
+		key.rpc_method = tag >> 27;
+	else
+		key.route = tag >> 27;
 #ifdef INSIDE_TLS
 	key.tls = 1;
 #endif

@@ -105,7 +105,8 @@ __attribute__((noinline)) int upgrade(SOURCE source, __u32 direction)
 		return STOP;
 	s = stream_of(c, direction);
 	request = front(c);
-	if (!http2_upgrade(source, c, s->now - since(request, s->now), METHOD_BITS(request))) {
+	if (!http2_upgrade(source, c, s->now - since(request, s->now), METHOD_BITS(request),
+			   c->route[c->answered & (OUTSTANDING - 1)])) {
 		c->protocol = OPAQUE;
 		end_response(c, s, FAILURE_NONE);
 		return STOP;

@@ -50,6 +50,8 @@ static __always_inline __u64 eight(const struct stream *s, __u64 place)
 	return *(__u64 *)(s->byte + place);
 }
 
+#define LINE_END 15 /* bytes that hold the version of HTTP/1 at the end of a request's first line */
+
 static __always_inline void empty_window(struct stream *s)
 {
 	s->at = s->end = 0;

@@ -27,7 +27,9 @@ static __always_inline int fail_front_at(struct connection *c, __u8 failure, __u
 		end_response(c, answer, failure);
 		return 1;
 	}
-	measure(c, TAG(0, METHOD_BITS(request), request & 1, failure), since(request, now), 0);
+	measure(c,
+		TAG(0, METHOD_BITS(request), request & 1, failure) | ROUTE_TAG(route_in_front(c, since(request, now))),
+		since(request, now), 0);
 	c->answered++;
 	return 1;
 }

@@ -16,6 +16,7 @@
 #include "lib/stream.h"
 
 #define ENTRIES 128 /* a power of two */
+#define DYNAMIC 62  /* the first index of the dynamic table */
 #define PATH_BYTES 126
 #define TEXT 24 /* of names and values but paths so much is looked at */
 
@@ -36,6 +37,7 @@ enum content { CONTENT_OTHER = 1, CONTENT_GRPC };
 #define MEANING(field, value) ((field) << 12 | (value))
 #define NONSENSE 1
 #define PATH_UNNAMED 1
+#define PATH_ROOT 4 /* index of ":path: /" in the static table; 5 is "/index.html" */
 
 /* RFC 7541 appendix A. */
 const __u16 static_table[64] = {
@@ -81,6 +83,7 @@ struct hpack {
 	__u8 taken;	/* bytes of the string that were copied */
 	__u8 path_here; /* the block has a path as text */
 	__u32 path_entry; /* where it went in the table, plus 1; 0 = nowhere */
+	__u32 path_from;  /* ... or where it came from: an index of the static table, or 62 and the number of an entry; 0 = nowhere */
 	__u16 found[FIELDS]; /* by this block */
 	__u16 entry[ENTRIES];
 	__u8 text[TEXT + 8];
@@ -248,7 +251,7 @@ static __always_inline __u32 meaning_of(const struct hpack *h, __u32 index)
 {
 	__u64 i = index;
 
-	if (index < 62) {
+	if (index < DYNAMIC) {
 		asm volatile("%0 &= 63" : "+r"(i));
 		return static_table[i];
 	}
@@ -276,6 +279,7 @@ static __always_inline void end_literal(struct hpack *h)
 
 		h->path_here = size <= PATH_BYTES;
 		h->path_entry = 0;
+		h->path_from = 0;
 		if (h->path_here) {
 			asm volatile("%0 &= 127" : "+r"(size));
 			*(__u64 *)(h->path.byte + size) = 0;
@@ -307,8 +311,10 @@ static __always_inline void take_index(struct hpack *h)
 	meaning = meaning_of(h, index);
 	if (h->form == INDEXED) {
 		find(h, meaning);
-		if (meaning >> 12 == FIELD_PATH)
+		if (meaning >> 12 == FIELD_PATH) {
 			h->path_here = 0;
+			h->path_from = index < DYNAMIC ? index : DYNAMIC + h->inserted - (index - 61);
+		}
 		return;
 	}
 	h->field = meaning >> 12;
@@ -475,6 +481,7 @@ static __always_inline void begin_block(struct hpack *h)
 	__builtin_memset(h->found, 0, sizeof(h->found));
 	h->path_here = 0;
 	h->path_entry = 0;
+	h->path_from = 0;
 	h->place = AT_FIELD;
 }
 

@@ -252,6 +252,7 @@ static __always_inline int accept_request(struct connection *c, struct stream *s
 		c->pipelined = 1;
 	slot = c->asked & (OUTSTANDING - 1);
 	c->outstanding[slot] = s->began << 8 | s->method << 1 | s->version;
+	c->route[slot] = c->walk.place ? route_of(c, end_walk(c), s->method) : ROUTE_NONE;
 	c->asked++;
 	return AGAIN;
 }
@@ -286,20 +287,30 @@ static __always_inline int start_request(struct connection *c, struct stream *s)
 	s->has_length = s->chunked = 0;
 	s->length = 0;
 	s->phase = FIRST_LINE;
+	begin_walk(c, IN_METHOD);
+	c->walk.in_line = 1;
 	return AGAIN;
 }
 
-/* Only the end of the line is of interest, and what may be its end stays in the window. */
+/* Only the target and the end of the line are of interest, and what may be its end stays in the window. */
 static __always_inline int end_first_line(struct connection *c, struct stream *s)
 {
 	__u64 at = bounded(s->at), end;
+	int found = find_newline(s, at);
 
-	if (!find_newline(s, at)) {
-		if (s->end > at + 15)
-			s->at = s->end - 15;
+	end = found ? bounded(s->newline) : s->end > at + LINE_END ? s->end - LINE_END : at;
+	if (c->walk.place) {
+		if (end > at + WALK_AT_ONCE + LINE_END) {
+			walk_text(c, s, WALK_AT_ONCE);
+			s->at = at + WALK_AT_ONCE;
+			return AGAIN;
+		}
+		walk_text(c, s, end - at);
+	}
+	if (!found) {
+		s->at = end;
 		return WAIT;
 	}
-	end = bounded(s->newline);
 	s->at = end + 1;
 	s->phase = LINE;
 	return accept_request(c, s, end < at + 8 ? 0 : eight(s, bounded(end - 8)));
@@ -348,6 +359,14 @@ static __always_inline __u64 since(__u64 request, __u64 now)
 	return ns > 0 ? ns : 0; /* an answer may begin ahead of its request */
 }
 
+/* Its route, if its answer ends now. */
+static __always_inline __u32 route_in_front(const struct connection *c, __u64 duration)
+{
+	__u32 slot = c->answered & (OUTSTANDING - 1);
+
+	return route_after(c->route[slot], duration);
+}
+
 /* The request that this answer belongs to, or 0. */
 static __always_inline __u64 front(struct connection *c)
 {
@@ -373,8 +392,9 @@ static __noinline int end_response(struct connection *c, struct stream *s, __u8 
 	request = front(c);
 	if (request) {
 		note(c->role, RESPONSES_MATCHED, 1);
-		measure(c, TAG(s->status, METHOD_BITS(request), request & 1, failure), since(request, s->now),
-			since(request, s->began) ?: 1);
+		measure(c, TAG(s->status, METHOD_BITS(request), request & 1, failure) |
+				   ROUTE_TAG(route_in_front(c, since(request, s->now))),
+			since(request, s->now), since(request, s->began) ?: 1);
 		c->answered++;
 	} else if (c->untracked != c->untracked_answered) {
 		note(c->role, REQUESTS_PIPELINE_FULL, 1);

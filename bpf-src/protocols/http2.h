@@ -12,7 +12,7 @@
 #define MESHTAP_HTTP2_H
 
 #include "lib/series.h"
-#include "protocols/hpack.h"
+#include "protocols/http2-routes.h"
 
 #define PREFACE_BYTES 24
 #define STREAMS 256 /* open at a time on one connection; a power of two */
@@ -49,7 +49,7 @@ struct exchange {
 	__u64 first_byte : 48;	/* of the answer: ns since then, 0 = none yet */
 	__u64 status : 16;
 	__u32 id;		/* of the stream, 0 = free */
-	__u16 rpc_method;
+	__u16 path;   /* id of the method, if the request is gRPC, or of the route */
 	__u8 request; /* enum method and request_content; each direction writes its own */
 	__u8 answer;  /* enum grpc_status and answer_content */
 };
@@ -71,7 +71,7 @@ struct frames {
 	/* what is to be ended, if the step said so */
 	__u8 slot;
 	__u8 failure;
-	__u8 reserved;
+	__u8 fresh; /* nothing of the block was read yet */
 	__u32 ending;
 	struct hpack hpack;
 };
@@ -84,6 +84,7 @@ struct http2 {
 	__u32 untracked, untracked_answered; /* streams for which there was no room */
 	__u32 cursor;
 	__u32 void_requests, void_answers;
+	struct routed_paths routed;
 	struct frames frames[2];
 	struct exchange stream[STREAMS];
 };
@@ -193,8 +194,12 @@ static __noinline int end_exchange(struct connection *c, struct http2 *h, __u32 
 		e.answer = ANSWER_LOST | STATUS_LOST;
 	}
 	grpc = grpc_outcome(&e);
-	tag = TAG(e.status, METHOD_OF(e.request), HTTP_2, what >> 8 & 63) | GRPC_TAG(grpc, grpc == GRPC_NONE ? 0 : e.rpc_method);
 	duration = now > e.began ? now - e.began : 1;
+	tag = TAG(e.status, METHOD_OF(e.request), HTTP_2, what >> 8 & 63);
+	if (grpc == GRPC_NONE)
+		tag |= ROUTE_TAG(route_after(e.path, duration));
+	else
+		tag |= GRPC_TAG(grpc, e.request & REQUEST_GRPC ? e.path : RPC_METHOD_NONE);
 	if (e.status)
 		note(c->role, RESPONSES_MATCHED, 1);
 	if (METHOD_OF(e.request) == METHOD_UNKNOWN || e.status == STATUS_UNKNOWN || grpc == GRPC_LOST)
@@ -281,6 +286,8 @@ __attribute__((noinline)) int http2_lose_sync(SOURCE source, __u32 direction)
 	f->began = 0;
 	f->in_block = 0;
 	forget_table(&f->hpack);
+	if (is_request(c, direction))
+		h->routed.epoch = 0;
 	s->phase = UNSYNCED;
 	empty_window(s);
 	return STOP;
@@ -456,7 +463,7 @@ static __always_inline int http2_begin(SOURCE source, __u32 direction)
 }
 
 /* A request of HTTP/1 becomes stream 1. */
-static __always_inline int http2_upgrade(SOURCE source, struct connection *c, __u64 began, __u8 method)
+static __always_inline int http2_upgrade(SOURCE source, struct connection *c, __u64 began, __u8 method, __u16 route)
 {
 	struct http2 *h = become_http2(source, c);
 	struct exchange *e;
@@ -467,6 +474,7 @@ static __always_inline int http2_upgrade(SOURCE source, struct connection *c, __
 	e = exchange_at(h, place_of(1));
 	e->began = began;
 	e->request = method;
+	e->path = route;
 	barrier();
 	e->id = 1;
 	return 1;
@@ -513,6 +521,7 @@ static __always_inline int begin_headers(struct frames *f, struct stream *s, __u
 	f->block_began = f->began;
 	f->in_block = 1;
 	f->phase = BLOCK;
+	f->fresh = 1;
 	begin_block(&f->hpack);
 	s->at += FRAME_HEADER + before;
 	return AGAIN;
@@ -660,7 +669,7 @@ __attribute__((noinline)) int http2_request(SOURCE source, __u32 direction)
 	struct exchange *e;
 	struct frames *f;
 	struct hpack *p;
-	__u32 id, lost;
+	__u32 id, lost, choice;
 	int slot;
 
 	if (!c || !h)
@@ -687,12 +696,13 @@ __attribute__((noinline)) int http2_request(SOURCE source, __u32 direction)
 	e->began = f->block_began;
 	e->first_byte = 0;
 	e->status = 0;
-	e->rpc_method = RPC_METHOD_NONE;
+	choice = path_choice(c, &h->routed, p);
 	e->request = p->found[FIELD_METHOD] ? p->found[FIELD_METHOD] - 1 : lost ? METHOD_UNKNOWN : METHOD_OTHER;
+	e->path = route_of(c, choice, e->request);
 	e->answer = GRPC_NONE;
 	if (p->found[FIELD_CONTENT_TYPE] == CONTENT_GRPC) {
 		e->request |= REQUEST_GRPC;
-		e->rpc_method = rpc_method_of(c, p);
+		e->path = rpc_method_of(c, p);
 	} else if (!p->found[FIELD_CONTENT_TYPE] && lost) {
 		e->request |= REQUEST_LOST;
 	}
@@ -771,6 +781,32 @@ __attribute__((noinline)) int http2_answer(SOURCE source, __u32 direction)
 	return ANSWERED;
 }
 
+/* Some bytes of a path, on the way to its route. */
+__attribute__((noinline)) int http2_path(SOURCE source, __u32 direction)
+{
+	struct connection *c = connection_from(source);
+	struct http2 *h = http2_from(source);
+	struct frames *f;
+	struct stream *s;
+	__u32 n;
+
+	if (!c || !h)
+		return STOP;
+	f = frames_of(h, direction);
+	s = stream_of(c, direction);
+	n = s->end - s->at;
+	if (n > f->left)
+		n = f->left;
+	if (!n)
+		return WAIT;
+	n = walk_path(c, &f->hpack, s, n);
+	asm volatile("" : "+r"(n)); /* the compiler would leave out bounds that the verifier needs */
+	n = take_string(&f->hpack, s, s->at, n);
+	s->at += n;
+	f->left -= n;
+	return AGAIN;
+}
+
 #define PARTS 4
 
 /* Some parts of a header block. */
@@ -789,6 +825,8 @@ __attribute__((noinline)) int http2_block(SOURCE source, __u32 direction)
 		__u32 n = s->end - s->at;
 		int taken;
 
+		if (i && is_request(c, direction) && walks(c, &f->hpack))
+			return AGAIN;
 		if (n > f->left)
 			n = f->left;
 		if (!n)
@@ -843,7 +881,15 @@ static __always_inline int http2_step(SOURCE source, struct connection *c, struc
 		return WAIT;
 	switch (f->phase) {
 	case BLOCK:
-		return f->left ? http2_block(source, direction) : end_part(source, c, f, s, direction);
+		if (!f->left)
+			return end_part(source, c, f, s, direction);
+		if (is_request(c, direction) && f->hpack.place == AT_FIELD && f->fresh) {
+			f->fresh = 0;
+			begin_walk(c, AWAITED);
+			c->walk.in_line = 0;
+		}
+		return is_request(c, direction) && walks(c, &f->hpack) ? http2_path(source, direction) :
+									 http2_block(source, direction);
 	case DATA_END:
 		f->phase = FRAME;
 		slot = find_stream(source, f->stream, f->stream);

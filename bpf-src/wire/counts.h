@@ -287,6 +287,61 @@ struct prefix_key {
 	__u8 address[16];
 };
 
+/* Ids of routes that are none. */
+enum route {
+	ROUTE_NONE,  /* nobody asked for routes of this service, or it can not be told */
+	ROUTE_OTHER, /* of those there are, none matches */
+	FIRST_ROUTE,
+};
+
+enum route_bound {
+	ROUTE_PAGE = 4096,	/* words */
+	ROUTE_METHODS = 16,	/* words of a choice, by enum method */
+	ROUTE_SCOPE_WORDS = 4,
+	ROUTE_LIVES = 86400,	/* seconds that an exchange may take and still say its route */
+};
+
+/* Which of the two tables is in force (epoch & 1), 0 = none. */
+struct routing {
+	__u32 epoch;
+	__u32 untold; /* scope of servers that are not in route_scopes; 0 = none */
+};
+
+/*
+ * An automaton, and what its ends mean, in 16-bit words: transitions by state and class; from choice_of on, by state, the
+ * choice among routes that there is if a path ends there (0 = none; of authorities, 0 = it is none); from route on, by
+ * choice and method, the route; from scope on, by scope, the state it begins in (0 = it has no patterns) and the choices
+ * of "/" and "/index.html".
+ */
+struct route_table {
+	__u32 first_page;
+	__u32 classes;
+	__u32 choice_of, route, scope;
+	__u32 scopes;
+	__u32 absolute; /* state in which "http://authority" begins */
+	__u32 reserved;
+	__u8 class_of[512]; /* by byte, or 256 and the byte that %XX stands for */
+};
+
+struct route_page {
+	__u16 word[ROUTE_PAGE];
+};
+
+/* A server as a pair knows it: its end and its port. */
+struct server_key {
+	__u8 peer[16];
+	__u16 port;
+	__u8 peer_kind;
+	__u8 reserved[5]; /* zero */
+};
+
+/* HPACK's Huffman code (RFC 7541 appendix B): by node of its tree and the next four bits, the node they lead to. */
+struct huffman_code {
+	__u32 step[256 * 16]; /* node; above it the symbol that was completed, if HUFFMAN_SYMBOL is set */
+};
+
+enum huffman_flag { HUFFMAN_SYMBOL = 0x10000 };
+
 /* Written by user space only. */
 struct control {
 	__u32 epoch; /* a new value makes every socket look its indices up again */
@@ -308,6 +363,9 @@ struct wire_enums {
 	enum dns_outcome dns_outcome;
 	enum dns_bound dns_bound;
 	enum dns_record dns_record;
+	enum route route;
+	enum route_bound route_bound;
+	enum huffman_flag huffman_flag;
 };
 #ifdef __bpf__
 const struct wire_enums *unused_wire_enums __attribute__((unused));

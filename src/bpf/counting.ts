@@ -22,9 +22,13 @@ export interface Limits {
   readonly lookups: number;
   /** DNS names that stand for addresses: each service may have a pair with each. @default 512 */
   readonly names: number;
+  /** KiB of the automaton of routes, of which there are two. @default 1024 */
+  readonly routes: number;
 }
 
-export const DEFAULT_LIMITS: Limits = { pairs: 2048, series: 8192, early: 4096, lookups: 2048, names: 512 };
+export const DEFAULT_LIMITS: Limits = {
+  ...{ pairs: 2048, series: 8192, early: 4096, lookups: 2048, names: 512, routes: 1024 },
+};
 
 /** What decides how the kernel counts. */
 export interface CountingOptions {
@@ -52,7 +56,7 @@ export function stripesFor(cpus: number): number {
 
 /** Capacities of the maps whose size is not the object's own affair. */
 function capacities(limits: Limits, stripes: number): Partial<Record<MapName, number>> {
-  const { pairs, series, early, lookups, names } = limits;
+  const { pairs, series, early, lookups, names, routes } = limits;
   return {
     pairs,
     pair_values: pairs * stripes,
@@ -68,6 +72,8 @@ function capacities(limits: Limits, stripes: number): Partial<Record<MapName, nu
     dns_names: names,
     free_names: names,
     named: names * ADDRESSES_PER_NAME,
+    route_pages: 2 * Math.ceil((routes * 1024) / definitions.route_pages.value.size),
+    route_scopes: pairs,
   };
 }
 
@@ -94,6 +100,7 @@ const SHARED: readonly MapName[] = [
   ...(['rpc_methods', 'free_methods', 'ledgers', 'prefixes', 'control'] as const),
   ...(['dns_series', 'dns_values', 'free_dns_series', 'dns_pending'] as const),
   ...(['dns_names', 'free_names', 'named'] as const),
+  ...(['routing', 'route_tables', 'route_pages', 'route_scopes', 'huffman_code'] as const),
 ];
 
 /**
@@ -162,6 +169,8 @@ const BY_LIMIT: Readonly<Partial<Record<string, keyof Limits>>> = {
   dns_names: 'names',
   free_names: 'names',
   named: 'names',
+  route_pages: 'routes',
+  route_scopes: 'pairs',
 };
 
 /**
@@ -171,7 +180,7 @@ const BY_LIMIT: Readonly<Partial<Record<string, keyof Limits>>> = {
 export function footprintOf(limits: Limits, cpus: number): Footprint {
   const sizes: Partial<Record<string, number>> = capacities(limits, stripesFor(cpus));
   const maps: Record<string, number> = {};
-  const parts = { series: 0, pairs: 0, early: 0, lookups: 0, names: 0, fixed: 0 };
+  const parts = { series: 0, pairs: 0, early: 0, lookups: 0, names: 0, routes: 0, fixed: 0 };
   const perConnection: Record<string, number> = {};
   for (const [name, map] of Object.entries(definitions)) {
     const entry = { entries: sizes[name] ?? map.maxEntries, key: map.key.size, value: map.value.size };

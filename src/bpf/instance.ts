@@ -238,7 +238,7 @@ function nextLedger(former: Maps): string {
 }
 
 const INTERRUPTED = 'a start before this one ended half way, or the programs were detached';
-const ALL_GROUPS = 4;
+const ALL_GROUPS = 5;
 const NOTHING: Kept = { groups: new Set<Group>(), lost: [] };
 
 function keep(before: Generation, cgroup: Cgroup, options: InstanceOptions): Kept {

@@ -9,7 +9,7 @@ import type { CountingOptions } from './counting.js';
 import { enums, maps, structs } from './generated/counts.js';
 
 /** Maps whose contents only make sense together. */
-export type Group = 'counts' | 'ledger' | 'prefixes' | 'connections';
+export type Group = 'counts' | 'ledger' | 'prefixes' | 'routes' | 'connections';
 
 const GROUPS: Record<string, Group> = {
   pairs: 'counts',
@@ -30,6 +30,11 @@ const GROUPS: Record<string, Group> = {
   control: 'counts',
   ledgers: 'ledger',
   prefixes: 'prefixes',
+  routing: 'routes',
+  route_tables: 'routes',
+  route_pages: 'routes',
+  route_scopes: 'routes',
+  huffman_code: 'routes',
 };
 
 /** The group of a map of the object; what is not counted or set by user space is the state of connections. */
@@ -39,10 +44,11 @@ export const groupOf = (map: string): Group => GROUPS[map] ?? 'connections';
 const ENUMS: Record<Group, readonly (keyof typeof enums)[]> = {
   counts: [
     ...(['slot', 'role', 'peer_kind', 'method', 'http_version', 'failure'] as const),
-    ...(['grpc_status', 'rpc_method', 'dns_outcome', 'dns_record'] as const),
+    ...(['grpc_status', 'rpc_method', 'route', 'dns_outcome', 'dns_record'] as const),
   ],
   ledger: ['role', 'ledger_entry'],
   prefixes: ['prefix_verdict'],
+  routes: ['method', 'route', 'route_bound', 'huffman_flag'],
   connections: [],
 };
 
@@ -63,6 +69,7 @@ export function layoutFor({ boundaries, limits, stripes }: CountingOptions): Lay
       counts: of('counts'),
       ledger: of('ledger'),
       prefixes: of('prefixes'),
+      routes: of('routes'),
       connections: of('connections'),
     },
   };
@@ -109,6 +116,8 @@ export function compare(before: Layout, now: Layout): Kept {
   groups.add('counts');
   if (same('ledger') && before.stripes === now.stripes) groups.add('ledger');
   else lost.push('The ledger starts again at 0, because this version keeps other reasons apart.');
+  // User space sets them anew; kept, they stay in force until then.
+  if (same('routes') && before.limits.routes === now.limits.routes) groups.add('routes');
   if (same('connections') && before.limits.early === now.limits.early) groups.add('connections');
   else {
     const reason = same('connections')

@@ -1,7 +1,9 @@
+import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import type { AgentOptions } from '../agent.js';
 import type { Config } from '../config/schema.js';
+import { MeshtapError } from '../errors.js';
 import type { Exporter } from '../exporters/exporter.js';
 import { prometheus } from '../exporters/prometheus.js';
 import { cgroup } from '../identity/cgroup.js';
@@ -17,6 +19,9 @@ import { ebpf } from '../receivers/ebpf.js';
 import { hubble } from '../receivers/hubble.js';
 import type { Receiver } from '../receivers/receiver.js';
 import { replay } from '../receivers/replay.js';
+import { openApiRoutes } from '../routes/openapi.js';
+import { type Route, readRoute } from '../routes/route.js';
+import type { ServiceRoutes } from '../routes/services.js';
 import { cgroupsOf, namesOf } from './runtime-files.js';
 
 /** How an agent is run, beside its configuration. */
@@ -46,6 +51,7 @@ export async function agentOptions(
     foldAfter,
     waitForNames: identity.wait,
     ...(run.ephemeral || !config.receivers.ebpf ? {} : { names: namesOf(instance) }),
+    routes: await routesOf(config),
     flows: config.flows,
     resource: { 'service.instance.id': `${hostname()}/${instance}`, ...config.resource },
     self: agentProcess,
@@ -94,6 +100,30 @@ function flowReceivers({ receivers, limits: { pairs, series } }: Config): Receiv
       : []),
     ...(relay ? [hubble({ ...relay, limits })] : []),
   ];
+}
+
+/** The routes of a configuration, with those of the documents it names. Rejects with PATTERN_REFUSED or CONFIG_INVALID. */
+export async function routesOf({ routes }: Pick<Config, 'routes'>): Promise<ServiceRoutes[]> {
+  return Promise.all(
+    routes.map(async ({ paths, expressions, openapi, ...service }) => ({
+      ...service,
+      routes: [
+        ...paths.map((text) => readRoute(text, 'template')),
+        ...expressions.map((text) => readRoute(text, 'regex')),
+        ...(openapi === undefined ? [] : await documented(openapi)),
+      ],
+    })),
+  );
+}
+
+async function documented(file: string): Promise<Route[]> {
+  const text = await readFile(file, 'utf8').catch((cause: Error) => {
+    throw new MeshtapError('CONFIG_INVALID', `routes: ${file} can not be read: ${cause.message}`, { cause });
+  });
+  return openApiRoutes(text, file).map(({ method, template }) => ({
+    ...(method !== undefined && { method }),
+    pattern: template,
+  }));
 }
 
 /** The directory to attach to: the whole machine, if nothing is said. */

@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { SOCKETS } from '../identity/containers.js';
 import { SIBLINGS } from '../identity/dns.js';
 import { SERVICE_NAME } from '../identity/kubernetes.js';
+import { readRoute } from '../routes/route.js';
 import { boundaryProblem, DEFAULT_BOUNDARIES } from './boundaries.js';
 
 const MILLISECONDS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
@@ -208,6 +209,46 @@ const identity = z.strictObject({
     .describe('How long what an end counts is held back at most while its name may be told any moment.'),
 });
 
+/** A route that can be read; why one can not is what is wrong with it. */
+const route = (kind: 'template' | 'regex', error: string) =>
+  z.string({ error }).superRefine((text, context) => {
+    try {
+      readRoute(text, kind);
+    } catch (cause) {
+      const problem = cause instanceof Error ? cause.message : String(cause);
+      context.addIssue({ code: 'custom', message: `${error} (${problem})` });
+    }
+  });
+
+const serviceRoutes = z
+  .strictObject({
+    service: name('the name of a service')
+      .exactOptional()
+      .describe(
+        'The service that has these routes, by the name it has in the metrics. Default: all services.',
+      ),
+    namespace: name('a namespace')
+      .exactOptional()
+      .describe('Only the service of that name in this namespace.'),
+    paths: z
+      .array(route('template', 'a path such as /details/{id} or GET /static/*'), { error: 'a list of paths' })
+      .default([])
+      .describe(
+        'Paths, perhaps with a method before them: `/details/{id}`, `GET /static/*`. `{id}` is one segment or a part of ' +
+          'one, `*` at the end all that follows.',
+      ),
+    expressions: z
+      .array(route('regex', 'a regular expression such as /v[0-9]+/.*'), { error: 'a list of expressions' })
+      .default([])
+      .describe(
+        'The same as regular expressions (RE2), for the whole path: `GET /v[0-9]+/.*`. Asked after all paths.',
+      ),
+    openapi: path().exactOptional().describe('An OpenAPI document, 3.0 or 3.1: all its paths are routes.'),
+  })
+  .refine(({ service, namespace }) => service !== undefined || namespace === undefined, {
+    error: 'a service where there is a namespace',
+  });
+
 const keyPair = {
   certFile: path().exactOptional().describe('PEM file of our certificate.'),
   keyFile: path().exactOptional().describe('PEM file of its key.'),
@@ -387,6 +428,11 @@ export const schema = z
           .describe(
             'DNS names of addresses that services asked for; each service may have a pair with each.',
           ),
+        routes: size('KiB')
+          .default(1024)
+          .describe(
+            'KiB of the automaton of routes, of which the kernel has two; 1,000 paths take some 800.',
+          ),
         identities: size('names').default(65_536).describe('Names of ends kept in memory.'),
       })
       .prefault({})
@@ -414,6 +460,10 @@ export const schema = z
         'When all series of a name have ended for so long, their counts go to the overflow points, and the name leaves.',
       ),
     identity: identity.prefault({}).describe('Who is at each end.'),
+    routes: z
+      .array(serviceRoutes, { error: 'a list of routes' })
+      .default([])
+      .describe('Patterns of paths: requests that one matches have it as `http.route`. See docs/routes.md.'),
     receivers: receivers.prefault({ ebpf: {} }).describe('Where the numbers come from. Default: `ebpf`.'),
     flows: flows
       .prefault({})

@@ -26,7 +26,10 @@ export interface PairLabel {
 
 /** What a request series says, besides its counts. */
 export interface SeriesLabel
-  extends Pick<HttpCounts, 'pair' | 'method' | 'status' | 'failure' | 'version' | 'scheme' | 'rpc'> {
+  extends Pick<
+    HttpCounts,
+    'pair' | 'method' | 'status' | 'failure' | 'version' | 'scheme' | 'rpc' | 'route'
+  > {
   /** Index of the pair. */
   readonly pairIndex: number;
 }
@@ -136,11 +139,19 @@ function decodeRpc(
 export const pairIndexOf = (key: Uint8Array): number =>
   viewOf(key).getUint32(http_key.fields.pair.offset, true);
 
+/** What ids in a `struct http_key` stand for. */
+export interface IdsOf {
+  /** @default nothing is known */
+  readonly method?: (id: number) => RpcMethod | undefined;
+  /** @default no route */
+  readonly route?: (id: number) => string | undefined;
+}
+
 /** `struct http_key` of a pair that is known; undefined if its gRPC method is not, yet. */
 export function decodeSeries(
   key: Uint8Array,
   { pair }: PairLabel,
-  methodOf: (id: number) => RpcMethod | undefined = () => undefined,
+  { method: methodOf = () => undefined, route: routeOf = () => undefined }: IdsOf = {},
 ): SeriesLabel | undefined {
   const view = viewOf(key);
   const { fields } = http_key;
@@ -160,6 +171,7 @@ export function decodeSeries(
     version: VERSIONS[key[fields.version.offset]!] ?? '1.1',
     scheme: key[fields.tls.offset] === 0 ? 'http' : 'https',
     rpc,
+    route: routeOf(view.getUint16(fields.route.offset, true)),
   };
 }
 
@@ -173,6 +185,7 @@ export const overflowSeries = ({ pair }: PairLabel): SeriesLabel => ({
   version: '1.1',
   scheme: 'http',
   rpc: undefined,
+  route: undefined,
 });
 
 const TWO_TO_32 = 2 ** 32;
@@ -238,7 +251,7 @@ export function httpCounts(
   { label, life, ending, words, at }: Row<SeriesLabel>,
   boundaries: number,
 ): HttpCounts {
-  const { pair, method, status, failure, version, scheme, rpc } = label;
+  const { pair, method, status, failure, version, scheme, rpc, route } = label;
   return {
     pair,
     life,
@@ -249,7 +262,7 @@ export function httpCounts(
     version,
     scheme,
     rpc,
-    route: undefined,
+    route,
     overflow: label.pairIndex < 0,
     duration: histogramAt(words, at + word(http_value.fields.duration), boundaries),
     firstByte: histogramAt(words, at + word(http_value.fields.first_byte), boundaries),

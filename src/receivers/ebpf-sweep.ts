@@ -4,11 +4,13 @@ import type { Instance } from '../bpf/instance.js';
 import { finalTotals, ledgerTotals } from '../bpf/ledger.js';
 import type { BpfMap } from '../bpf/map.js';
 import { MeshtapError } from '../errors.js';
+import type { ServiceRoutes } from '../routes/services.js';
 import type { Counts, LedgerLine } from './counts.js';
 import {
   decodePair,
   decodeSeries,
   httpCounts,
+  type IdsOf,
   LEDGER_WORDS,
   ledgerLines,
   OVERFLOW_PAIRS,
@@ -33,6 +35,8 @@ import {
 import { Entries, type EntryMaps, Epoch } from './ebpf-entries.js';
 import { RpcMethods } from './ebpf-methods.js';
 import { PrefixTable } from './ebpf-prefixes.js';
+import { RouteIds } from './ebpf-route-ids.js';
+import { RouteTables, type ServerOf } from './ebpf-routes.js';
 import type { Memory, Prefix, ReceiverStatus, RunningReceiver } from './receiver.js';
 import { TlsWatcher } from './tls/watcher.js';
 
@@ -46,6 +50,8 @@ export interface SweepOptions extends CountingOptions {
 }
 
 const NANOSECONDS = 1e9;
+/** How often new servers are looked for, if which routes they have is of importance, milliseconds. */
+const TELL_EVERY = 500;
 
 /** Reads the maps of an instance when it is asked, and makes room in them. */
 export class Sweeper implements RunningReceiver {
@@ -58,6 +64,9 @@ export class Sweeper implements RunningReceiver {
   readonly #names: DnsNames;
   readonly #methods: RpcMethods;
   readonly #prefixes: PrefixTable;
+  readonly #routeIds: RouteIds;
+  readonly #routes: RouteTables;
+  #telling: NodeJS.Timeout | undefined;
   /** Whether a former process may have left something half done. */
   #recovering: boolean;
   #sweep: Promise<Counts> | undefined;
@@ -80,12 +89,13 @@ export class Sweeper implements RunningReceiver {
       ...{ stripes, epoch, idleAfter, memory: instance.memory },
     });
     this.#methods = new RpcMethods(this.#map('rpc_methods'));
+    this.#routeIds = new RouteIds(instance.memory);
     this.#series = new Entries({
       maps: this.#entryMaps('http_series', 'http_values', 'free_series'),
       overflow: OVERFLOW_PAIRS.map(overflowSeries),
       identify: (key) => {
         const pair = this.#pairs.labelOf(pairIndexOf(key));
-        return pair && decodeSeries(key, pair, (id) => this.#methods.of(id));
+        return pair && decodeSeries(key, pair, this.#idsOf);
       },
       activity: seriesActivity,
       ...{ stripes, epoch, idleAfter, memory: instance.memory },
@@ -102,6 +112,17 @@ export class Sweeper implements RunningReceiver {
       ...{ stripes: stripes + 1, epoch, idleAfter, memory: instance.memory },
     });
     this.#prefixes = new PrefixTable(this.#map('prefixes'), epoch);
+    this.#routes = new RouteTables(
+      {
+        routing: this.#map('routing'),
+        tables: this.#map('route_tables'),
+        pages: this.#map('route_pages'),
+        scopes: this.#map('route_scopes'),
+        huffman: this.#map('huffman_code'),
+      },
+      this.#routeIds,
+      epoch,
+    );
     this.#recovering = instance.resumed;
     if (instance.resumed) epoch.advance();
   }
@@ -140,6 +161,17 @@ export class Sweeper implements RunningReceiver {
     this.#prefixes.set(prefixes);
   }
 
+  async setRoutes(routes: readonly ServiceRoutes[], serverOf: ServerOf): Promise<void> {
+    await this.#routes.set(routes, serverOf, () => {
+      this.#series.see(this.#series.readKeys());
+      return new Set(this.#series.slots.labels().flatMap(({ route }) => route ?? []));
+    });
+    if (!this.#open) return;
+    this.#tell();
+    clearInterval(this.#telling);
+    if (this.#routes.differ) this.#telling = setInterval(() => this.#tell(), TELL_EVERY).unref();
+  }
+
   status(): ReceiverStatus {
     if (this.#failure !== undefined) return { state: 'failed', reason: this.#failure };
     const { cgroup, startedAt } = this.#instance;
@@ -167,6 +199,7 @@ export class Sweeper implements RunningReceiver {
   async [Symbol.asyncDispose](): Promise<void> {
     const { insideTls } = this.#options;
     this.#open = false;
+    clearInterval(this.#telling);
     await this.#sweep?.catch(() => {}); // whoever asked for it is told
     if (insideTls instanceof TlsWatcher) await insideTls[Symbol.asyncDispose]();
     this.#instance.close();
@@ -235,8 +268,21 @@ export class Sweeper implements RunningReceiver {
         { name: 'lookups', used: this.#lookups.slots.used, limit: limits.lookups - FIRST_INDEX },
         { name: 'names', used: this.#names.used, limit: limits.names },
         { name: 'methods', used: this.#methods.used, limit: this.#methods.limit },
+        { name: 'routes', used: this.#routeIds.used, limit: this.#routeIds.limit },
       ],
     };
+  }
+
+  readonly #idsOf: IdsOf = {
+    method: (id) => this.#methods.of(id),
+    route: (id) => this.#routeIds.textOf(id),
+  };
+
+  /** New pairs, and which routes their servers have. */
+  #tell(): void {
+    const keys = this.#pairs.readKeys();
+    this.#pairs.see(keys);
+    this.#routes.tell(keys, (index) => this.#pairs.labelOf(index)?.pair);
   }
 
   #readLedger(): Float64Array {

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { FlowSink } from '../flows/hub.js';
-import type { Counts } from './counts.js';
+import type { Server, ServiceRoutes } from '../routes/services.js';
+import type { Counts, Pair } from './counts.js';
 
 /** What a receiver is given when it starts. */
 export interface ReceiverContext {
@@ -35,6 +36,12 @@ export interface RunningReceiver extends AsyncDisposable {
   readonly memory?: Memory | undefined;
   /** Which addresses are counted as one peer; replaces what was set before. Absent where no addresses are counted. */
   setPrefixes?(prefixes: readonly Prefix[]): void;
+  /**
+   * Which routes services have; replaces what was set before, at once, and no count is lost. `serverOf` says who the server
+   * of a pair is, undefined while it may be told any moment. Rejects with PATTERN_REFUSED; then those before stay. Absent
+   * where paths are not seen.
+   */
+  setRoutes?(routes: readonly ServiceRoutes[], serverOf: (pair: Pair) => Server | undefined): Promise<void>;
 }
 
 /** Bytes by name. What is kept replaces what was, all of it or nothing, whenever the process ends. */

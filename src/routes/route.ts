@@ -1,5 +1,6 @@
-import type { Pattern } from './program.js';
-import { bySpeciality, type Template } from './template.js';
+import { type Pattern, PatternError } from './program.js';
+import { regex } from './regex.js';
+import { bySpeciality, type Template, template } from './template.js';
 
 /** A route of a service: the requests whose latencies belong together. */
 export interface Route {
@@ -7,6 +8,26 @@ export interface Route {
   readonly method?: string;
   /** A template, or a regular expression. */
   readonly pattern: Template | Pattern;
+}
+
+/** Methods that the kernel tells apart: only these can have routes of their own. */
+export const METHODS: readonly string[] = [
+  ...['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH'],
+];
+
+/**
+ * Reads a route: a pattern, or a method, a space and a pattern. Throws PATTERN_REFUSED.
+ * @param kind what the pattern is: a template such as `/details/{id}`, or a regular expression
+ */
+export function readRoute(text: string, kind: 'template' | 'regex'): Route {
+  const [, method, pattern = ''] = /^(?:(\S+) +)?(\S+)$/.exec(text.trim()) ?? [];
+  if (pattern === '') throw new PatternError(text, 'is no pattern, nor a method, a space and a pattern');
+  if (method !== undefined && !METHODS.includes(method))
+    throw new PatternError(text, `begins with ${method}, which is no method that is told apart`);
+  return {
+    ...(method !== undefined && { method }),
+    pattern: kind === 'template' ? template(pattern) : regex(pattern),
+  };
 }
 
 /**

@@ -137,7 +137,7 @@ describe('ebpf', () => {
 
   test('takes the memory it says', async () => {
     const cgroup = makeCgroup(unique());
-    const limits = { pairs: 500, series: 3000, early: 200, lookups: 300, names: 100 };
+    const limits = { pairs: 500, series: 3000, early: 200, lookups: 300, names: 100, routes: 64 };
     using instance = await acquire({
       object: shippedObject('meshtap'),
       cgroup: cgroup.path,

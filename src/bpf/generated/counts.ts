@@ -2,6 +2,26 @@
 
 /** What crosses the border to the kernel; sizes and offsets in bytes. */
 export const structs = {
+  route_table: {
+    size: 544,
+    fields: {
+      first_page: { offset: 0, size: 4, type: 'u32' },
+      classes: { offset: 4, size: 4, type: 'u32' },
+      choice_of: { offset: 8, size: 4, type: 'u32' },
+      route: { offset: 12, size: 4, type: 'u32' },
+      scope: { offset: 16, size: 4, type: 'u32' },
+      scopes: { offset: 20, size: 4, type: 'u32' },
+      absolute: { offset: 24, size: 4, type: 'u32' },
+      reserved: { offset: 28, size: 4, type: 'u32' },
+      class_of: { offset: 32, size: 512, type: 'u8[512]' },
+    },
+  },
+  huffman_code: {
+    size: 16384,
+    fields: {
+      step: { offset: 0, size: 16384, type: 'u32[4096]' },
+    },
+  },
   early_value: {
     size: 2512,
     fields: {
@@ -29,7 +49,7 @@ export const structs = {
     },
   },
   connection: {
-    size: 1808,
+    size: 1888,
     fields: {
       lock: { offset: 0, size: 4, type: 'struct bpf_spin_lock' },
       gate: { offset: 4, size: 4, type: 'u32' },
@@ -79,13 +99,29 @@ export const structs = {
       untracked: { offset: 200, size: 4, type: 'u32' },
       untracked_answered: { offset: 204, size: 4, type: 'u32' },
       outstanding: { offset: 208, size: 256, type: 'u64[32]' },
-      stream: { offset: 464, size: 1344, type: 'struct stream[2]' },
+      route: { offset: 464, size: 64, type: 'u16[32]' },
+      walk: { offset: 528, size: 12, type: 'struct walk' },
+      scope: { offset: 540, size: 2, type: 'u16' },
+      unused: { offset: 542, size: 2, type: 'u16' },
+      stream: { offset: 544, size: 1344, type: 'struct stream[2]' },
     },
   },
   bpf_spin_lock: {
     size: 4,
     fields: {
       val: { offset: 0, size: 4, type: 'u32' },
+    },
+  },
+  walk: {
+    size: 12,
+    fields: {
+      epoch: { offset: 0, size: 4, type: 'u32' },
+      start: { offset: 4, size: 2, type: 'u16' },
+      state: { offset: 6, size: 2, type: 'u16' },
+      place: { offset: 8, size: 1, type: 'u8' },
+      digit: { offset: 9, size: 1, type: 'u8' },
+      node: { offset: 10, size: 1, type: 'u8' },
+      in_line: { offset: 11, size: 1, type: 'u8' },
     },
   },
   stream: {
@@ -119,7 +155,7 @@ export const structs = {
     },
   },
   http2: {
-    size: 7208,
+    size: 7488,
     fields: {
       lock: { offset: 0, size: 4, type: 'struct bpf_spin_lock' },
       reach: { offset: 4, size: 4, type: 'u32' },
@@ -130,12 +166,23 @@ export const structs = {
       cursor: { offset: 24, size: 4, type: 'u32' },
       void_requests: { offset: 28, size: 4, type: 'u32' },
       void_answers: { offset: 32, size: 4, type: 'u32' },
-      frames: { offset: 40, size: 1024, type: 'struct frames[2]' },
-      stream: { offset: 1064, size: 6144, type: 'struct exchange[256]' },
+      routed: { offset: 36, size: 268, type: 'struct routed_paths' },
+      frames: { offset: 304, size: 1040, type: 'struct frames[2]' },
+      stream: { offset: 1344, size: 6144, type: 'struct exchange[256]' },
+    },
+  },
+  routed_paths: {
+    size: 268,
+    fields: {
+      epoch: { offset: 0, size: 4, type: 'u32' },
+      from: { offset: 4, size: 4, type: 'u32' },
+      start: { offset: 8, size: 2, type: 'u16' },
+      unused: { offset: 10, size: 2, type: 'u16' },
+      choice: { offset: 12, size: 256, type: 'u16[128]' },
     },
   },
   frames: {
-    size: 512,
+    size: 520,
     fields: {
       began: { offset: 0, size: 8, type: 'u64' },
       block_began: { offset: 8, size: 8, type: 'u64' },
@@ -149,13 +196,13 @@ export const structs = {
       pushed: { offset: 32, size: 1, type: 'u8' },
       slot: { offset: 33, size: 1, type: 'u8' },
       failure: { offset: 34, size: 1, type: 'u8' },
-      reserved: { offset: 35, size: 1, type: 'u8' },
+      fresh: { offset: 35, size: 1, type: 'u8' },
       ending: { offset: 36, size: 4, type: 'u32' },
-      hpack: { offset: 40, size: 472, type: 'struct hpack' },
+      hpack: { offset: 40, size: 476, type: 'struct hpack' },
     },
   },
   hpack: {
-    size: 472,
+    size: 476,
     fields: {
       inserted: { offset: 0, size: 4, type: 'u32' },
       number: { offset: 4, size: 4, type: 'u32' },
@@ -169,11 +216,12 @@ export const structs = {
       taken: { offset: 18, size: 1, type: 'u8' },
       path_here: { offset: 19, size: 1, type: 'u8' },
       path_entry: { offset: 20, size: 4, type: 'u32' },
-      found: { offset: 24, size: 16, type: 'u16[8]' },
-      entry: { offset: 40, size: 256, type: 'u16[128]' },
-      text: { offset: 296, size: 32, type: 'u8[32]' },
-      path: { offset: 328, size: 128, type: 'struct rpc_method_key' },
-      slack: { offset: 456, size: 16, type: 'u8[16]' },
+      path_from: { offset: 24, size: 4, type: 'u32' },
+      found: { offset: 28, size: 16, type: 'u16[8]' },
+      entry: { offset: 44, size: 256, type: 'u16[128]' },
+      text: { offset: 300, size: 32, type: 'u8[32]' },
+      path: { offset: 332, size: 128, type: 'struct rpc_method_key' },
+      slack: { offset: 460, size: 16, type: 'u8[16]' },
     },
   },
   rpc_method_key: {
@@ -191,7 +239,7 @@ export const structs = {
       first_byte: { offset: 8, size: 8, type: 'u64' },
       status: { offset: 14, size: 8, type: 'u64' },
       id: { offset: 16, size: 4, type: 'u32' },
-      rpc_method: { offset: 20, size: 2, type: 'u16' },
+      path: { offset: 20, size: 2, type: 'u16' },
       request: { offset: 22, size: 1, type: 'u8' },
       answer: { offset: 23, size: 1, type: 'u8' },
     },
@@ -381,6 +429,28 @@ export const structs = {
       told: { offset: 352, size: 24, type: 'struct named_key' },
     },
   },
+  routing: {
+    size: 8,
+    fields: {
+      epoch: { offset: 0, size: 4, type: 'u32' },
+      untold: { offset: 4, size: 4, type: 'u32' },
+    },
+  },
+  route_page: {
+    size: 8192,
+    fields: {
+      word: { offset: 0, size: 8192, type: 'u16[4096]' },
+    },
+  },
+  server_key: {
+    size: 24,
+    fields: {
+      peer: { offset: 0, size: 16, type: 'u8[16]' },
+      port: { offset: 16, size: 2, type: 'u16' },
+      peer_kind: { offset: 18, size: 1, type: 'u8' },
+      reserved: { offset: 19, size: 5, type: 'u8[5]' },
+    },
+  },
   dns_stream: {
     size: 912,
     fields: {
@@ -421,15 +491,20 @@ export const enums = {
   dns_outcome: { DNS_ASKED: 16 },
   dns_bound: { DNS_ADDRESSES: 16, DNS_PATIENCE: 10, NAME_LIVES: 60, NAME_LIVES_AT_MOST: 86400, NAME_GRACE: 600 },
   dns_record: { RECORD_OTHER: 0, RECORD_A: 1, RECORD_AAAA: 2, RECORD_CNAME: 3, RECORD_PTR: 4, RECORD_SRV: 5, RECORD_TXT: 6, RECORD_MX: 7, DNS_RECORDS: 8 },
+  route: { ROUTE_NONE: 0, ROUTE_OTHER: 1, FIRST_ROUTE: 2 },
+  route_bound: { ROUTE_PAGE: 4096, ROUTE_METHODS: 16, ROUTE_SCOPE_WORDS: 4, ROUTE_LIVES: 86400 },
+  huffman_flag: { HUFFMAN_SYMBOL: 65536 },
 } as const;
 
 /** The maps as the object defines them. */
 export const maps = {
+  route_tables: { type: 2, flags: 0, maxEntries: 2, key: { type: 'u32', size: 4 }, value: { type: 'struct route_table', size: 544 } },
+  huffman_code: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct huffman_code', size: 16384 } },
   early_scratch: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct early_value', size: 2512 } },
   reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 3080 } },
   early: { type: 9, flags: 0, maxEntries: 4096, key: { type: 'struct early_key', size: 16 }, value: { type: 'struct early_value', size: 2512 } },
-  connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 1808 } },
-  http2_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct http2', size: 7208 } },
+  connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 1888 } },
+  http2_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct http2', size: 7488 } },
   pairs: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct pair_key', size: 32 }, value: { type: 'u32', size: 4 } },
   pair_values: { type: 2, flags: 0, maxEntries: 2048, key: { type: 'u32', size: 4 }, value: { type: 'struct pair_value', size: 496 } },
   free_pairs: { type: 22, flags: 0, maxEntries: 2048, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
@@ -451,5 +526,8 @@ export const maps = {
   tls_sockets: { type: 9, flags: 0, maxEntries: 8192, key: { type: 'u64', size: 8 }, value: { type: 'struct tls_socket', size: 88 } },
   handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 24 } },
   naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 376 } },
+  routing: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct routing', size: 8 } },
+  route_pages: { type: 2, flags: 0, maxEntries: 2, key: { type: 'u32', size: 4 }, value: { type: 'struct route_page', size: 8192 } },
+  route_scopes: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct server_key', size: 24 }, value: { type: 'u32', size: 4 } },
   dns_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct dns_stream', size: 912 } },
 } as const;
