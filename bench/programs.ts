@@ -18,14 +18,17 @@ export interface ProgramStatistics {
   readonly verified: number;
 }
 
-/** An object of meshtap's with the default limits and boundaries. */
+/** Room for the routes that are measured. */
+const LIMITS = { ...DEFAULT_LIMITS, routes: 4096 };
+
+/** An object of meshtap's with the default boundaries and, but for routes, the default limits. */
 export async function loadMeshtap(path: string): Promise<LoadedObject> {
   using spec = await openObject(path);
   const boundaries = DEFAULT_BOUNDARIES.map((seconds) => BigInt(Math.round(seconds * 1e9)));
   const stripes = stripesFor(libbpf().libbpf_num_possible_cpus());
-  configure(spec, { boundaries, limits: DEFAULT_LIMITS, stripes });
+  configure(spec, { boundaries, limits: LIMITS, stripes });
   const object = await spec.load();
-  fillFreeQueues(object.maps, DEFAULT_LIMITS);
+  fillFreeQueues(object.maps, LIMITS);
   return object;
 }
 

@@ -1,5 +1,6 @@
 import type { ProgramCost, ShapeCost, ShapeEffect } from './overhead.js';
 import type { Figure } from './rounds.js';
+import type { RouteCost } from './routes.js';
 
 export interface Report {
   readonly machine: string;
@@ -8,6 +9,7 @@ export interface Report {
   /** Instructions the verifier looked at, by program. */
   readonly verified: Readonly<Record<string, number>>;
   readonly cost: readonly ShapeCost[];
+  readonly routes: readonly RouteCost[];
   readonly effect: readonly ShapeEffect[];
   /** What bench/scrape.ts printed, by number of samples. */
   readonly scrape: Readonly<Record<string, readonly string[]>>;
@@ -39,6 +41,15 @@ export function markdown(report: Report): string {
     ...table(
       ['Traffic', 'ns per request and monitored end'],
       report.cost.map(({ shape, perRequestAndEnd }) => [shape, text(perRequestAndEnd, 0)]),
+    ),
+    '',
+    ...table(
+      ['Routes', 'patterns', 'ns per request and monitored end'],
+      report.routes.map(({ shape, patterns, perRequestAndEnd }) => [
+        shape,
+        patterns.toLocaleString('en'),
+        text(perRequestAndEnd, 0),
+      ]),
     ),
     '',
     '## nginx with meshtap, and with a pair of sidecars, relative to neither',

@@ -12,6 +12,7 @@ import { explain } from '../src/errors.js';
 import { FULL, measureCost, measureEffect, QUICK } from './overhead.js';
 import { loadEmpty, loadMeshtap, statisticsOf } from './programs.js';
 import { markdown, type Report } from './report.js';
+import { measureRoutes } from './routes.js';
 import { Traffic } from './traffic.js';
 
 const { values: options } = parseArgs({
@@ -42,6 +43,7 @@ async function measure(): Promise<Report> {
     rounds: `${effort.rounds} rounds of ${effort.seconds} s each, 32 connections, both ends on this machine`,
     verified: Object.fromEntries(statisticsOf(meshtap).map(({ name, verified }) => [name, verified])),
     cost: await measureCost(traffic, empty, meshtap, effort),
+    routes: await measureRoutes(traffic, empty, meshtap, effort),
     effect: await measureEffect(traffic, meshtap, effort),
     scrape: scrapes(options.quick ? [1000] : [1000, 10_000, 100_000]),
     identity: lines('identity.ts', ...(options.quick ? ['--quick'] : [])),

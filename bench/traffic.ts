@@ -148,6 +148,7 @@ http {
     listen 127.0.0.1:${http2Port} reuseport http2;
     root ${directory};
     location = /small { return 200 "a small answer, as from a health check or a look into a cache\\n"; }
+    location /details/ { return 200 "details\\n"; }
   }
 }
 `;

@@ -13,6 +13,7 @@ import type { Batch, BpfMap } from '../bpf/map.js';
 import { MeshtapError } from '../errors.js';
 import { Compiler } from '../routes/automaton.js';
 import { imageOf, type RouteImage } from '../routes/image.js';
+import { PatternError } from '../routes/program.js';
 import { CompiledRoutes, EVERYBODY, type Server, type ServiceRoutes } from '../routes/services.js';
 import type { Pair } from './counts.js';
 import type { Epoch } from './ebpf-entries.js';
@@ -84,7 +85,7 @@ export class RouteTables {
   }
 
   async #set(services: readonly ServiceRoutes[], serverOf: ServerOf, inSeries: () => ReadonlySet<string>) {
-    const routes = new CompiledRoutes(services, this.#compiler);
+    const routes = this.#compile(services);
     const all = routes.scopes.flatMap((scope) => scope.routes);
     const names = routes.scopes.map(({ name }) => name);
     this.#ids.assign(new Set(all.map(({ pattern }) => pattern.text)), names, inSeries());
@@ -111,6 +112,16 @@ export class RouteTables {
     this.#serverOf = serverOf;
     if (all.length > 0) await this.#apply(image, routes.differ ? 0 : this.#ids.scopeNumberOf(EVERYBODY));
     else if (this.#inForce().epoch !== 0) this.#flip(0, 0);
+  }
+
+  #compile(services: readonly ServiceRoutes[]): CompiledRoutes {
+    try {
+      return new CompiledRoutes(services, this.#compiler);
+    } catch (error) {
+      if (!(error instanceof PatternError)) throw error;
+      const room = `limits.routes gives the automaton ${(this.#pagesEach * PAGE.size) / 1024} KiB`;
+      throw new MeshtapError(error.code, error.message, { hint: `${error.hint}; ${room}`, cause: error });
+    }
   }
 
   /** Puts an image in force, if it is not. */
