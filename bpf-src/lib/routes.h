@@ -47,7 +47,6 @@ struct {
 	__type(value, struct huffman_code);
 } huffman_code SEC(".maps");
 
-#define WALK_AT_ONCE 64	 /* bytes that are walked in one step of a parser */
 #define NO_CHOICE 0xffff /* nothing is known of the path */
 #define DEAD 0		 /* the state in which nothing matches any more */
 #define ESCAPED 256	 /* symbol of %00 */
@@ -279,8 +278,8 @@ static __always_inline void walk_bytes(struct connection *c, const struct stream
 		return;
 	}
 	now = packed(&c->walk);
-	asm volatile("%0 &= 127" : "+r"(n)); /* or the verifier goes on once for each number that it may be */
-	for (__u32 i = 0; i < WALK_AT_ONCE + 16; i += stride) {
+	asm volatile("%0 &= 511" : "+r"(n)); /* or the verifier goes on once for each number that it may be */
+	for (__u32 i = 0; i < WINDOW; i += stride) {
 		__u64 bytes;
 
 		if (i >= n)

@@ -299,14 +299,8 @@ static __always_inline int end_first_line(struct connection *c, struct stream *s
 	int found = find_newline(s, at);
 
 	end = found ? bounded(s->newline) : s->end > at + LINE_END ? s->end - LINE_END : at;
-	if (c->walk.place) {
-		if (end > at + WALK_AT_ONCE + LINE_END) {
-			walk_text(c, s, WALK_AT_ONCE);
-			s->at = at + WALK_AT_ONCE;
-			return AGAIN;
-		}
+	if (c->walk.place)
 		walk_text(c, s, end - at);
-	}
 	if (!found) {
 		s->at = end;
 		return WAIT;

@@ -24,11 +24,9 @@ static __always_inline int walks(const struct connection *c, const struct hpack 
 	return c->walk.place && p->place == IN_VALUE && p->field == FIELD_PATH;
 }
 
-/* The bytes of a path that are at hand, or as many of them as are walked in one step; how many there were. */
+/* The bytes of a path that are at hand; how many there were. */
 static __always_inline __u32 walk_path(struct connection *c, struct hpack *p, const struct stream *s, __u32 n)
 {
-	if (n > WALK_AT_ONCE)
-		n = WALK_AT_ONCE;
 	if (n > p->length)
 		n = p->length;
 	if (c->walk.place == AWAITED)

@@ -431,7 +431,7 @@ export const schema = z
         routes: size('KiB')
           .default(1024)
           .describe(
-            'KiB of the automaton of routes, of which the kernel has two; 1,000 paths take some 800.',
+            'KiB of the automaton of routes, of which the kernel has two; 1,000 paths take 800 and more.',
           ),
         identities: size('names').default(65_536).describe('Names of ends kept in memory.'),
       })
