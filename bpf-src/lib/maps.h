@@ -149,6 +149,43 @@ struct {
 	__type(value, struct control);
 } control SEC(".maps");
 
+/* The automaton of routes (routes.h), written by user space: which table is in force, and the two tables. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct routing);
+} routing SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct route_table);
+} route_tables SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct route_page);
+} route_pages SEC(".maps");
+
+/* The scopes of servers: which patterns apply to them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct server_key);
+	__type(value, __u32);
+} route_scopes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct huffman_code);
+} huffman_code SEC(".maps");
+
 /* The connections that carry TLS, for the programs that read inside (tls.bpf.c): by the socket's cookie. */
 struct tls_socket {
 	__u64 since;	/* ns: when it became clear; 0 = it was open before */

@@ -11,42 +11,6 @@
 
 #include "lib/stream.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct routing);
-} routing SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2);
-	__type(key, __u32);
-	__type(value, struct route_table);
-} route_tables SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2);
-	__type(key, __u32);
-	__type(value, struct route_page);
-} route_pages SEC(".maps");
-
-/* The scopes of servers: which patterns apply to them. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2048);
-	__type(key, struct server_key);
-	__type(value, __u32);
-} route_scopes SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct huffman_code);
-} huffman_code SEC(".maps");
-
 #define NO_CHOICE 0xffff /* nothing is known of the path */
 #define DEAD 0		 /* the state in which nothing matches any more */
 #define ESCAPED 256	 /* symbol of %00 */

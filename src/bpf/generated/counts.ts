@@ -383,6 +383,28 @@ export const structs = {
       decode_tls: { offset: 4, size: 4, type: 'u32' },
     },
   },
+  routing: {
+    size: 8,
+    fields: {
+      epoch: { offset: 0, size: 4, type: 'u32' },
+      untold: { offset: 4, size: 4, type: 'u32' },
+    },
+  },
+  route_page: {
+    size: 8192,
+    fields: {
+      word: { offset: 0, size: 8192, type: 'u16[4096]' },
+    },
+  },
+  server_key: {
+    size: 24,
+    fields: {
+      peer: { offset: 0, size: 16, type: 'u8[16]' },
+      port: { offset: 16, size: 2, type: 'u16' },
+      peer_kind: { offset: 18, size: 1, type: 'u8' },
+      reserved: { offset: 19, size: 5, type: 'u8[5]' },
+    },
+  },
   tls_socket: {
     size: 88,
     fields: {
@@ -427,28 +449,6 @@ export const structs = {
       name: { offset: 32, size: 256, type: 'struct dns_name' },
       slack: { offset: 288, size: 64, type: 'u8[64]' },
       told: { offset: 352, size: 24, type: 'struct named_key' },
-    },
-  },
-  routing: {
-    size: 8,
-    fields: {
-      epoch: { offset: 0, size: 4, type: 'u32' },
-      untold: { offset: 4, size: 4, type: 'u32' },
-    },
-  },
-  route_page: {
-    size: 8192,
-    fields: {
-      word: { offset: 0, size: 8192, type: 'u16[4096]' },
-    },
-  },
-  server_key: {
-    size: 24,
-    fields: {
-      peer: { offset: 0, size: 16, type: 'u8[16]' },
-      port: { offset: 16, size: 2, type: 'u16' },
-      peer_kind: { offset: 18, size: 1, type: 'u8' },
-      reserved: { offset: 19, size: 5, type: 'u8[5]' },
     },
   },
   dns_stream: {
@@ -523,11 +523,11 @@ export const maps = {
   free_names: { type: 22, flags: 0, maxEntries: 512, key: { type: 'bytes', size: 0 }, value: { type: 'u64', size: 8 } },
   named: { type: 9, flags: 0, maxEntries: 4096, key: { type: 'struct named_key', size: 24 }, value: { type: 'struct named', size: 40 } },
   control: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct control', size: 8 } },
-  tls_sockets: { type: 9, flags: 0, maxEntries: 8192, key: { type: 'u64', size: 8 }, value: { type: 'struct tls_socket', size: 88 } },
-  handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 24 } },
-  naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 376 } },
   routing: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct routing', size: 8 } },
   route_pages: { type: 2, flags: 0, maxEntries: 2, key: { type: 'u32', size: 4 }, value: { type: 'struct route_page', size: 8192 } },
   route_scopes: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct server_key', size: 24 }, value: { type: 'u32', size: 4 } },
+  tls_sockets: { type: 9, flags: 0, maxEntries: 8192, key: { type: 'u64', size: 8 }, value: { type: 'struct tls_socket', size: 88 } },
+  handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 24 } },
+  naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 376 } },
   dns_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct dns_stream', size: 912 } },
 } as const;
