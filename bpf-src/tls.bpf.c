@@ -200,12 +200,15 @@ static __noinline int note_uncertain(void)
 /* The connection that an SSL object belongs to, or -1. */
 static __noinline int slot_of_ssl(__u64 ssl)
 {
-	int fd = fd_of_ssl(ssl);
-	__u64 cookie;
+	__u64 cookie = cookie_by_hello(ssl);
+	int fd;
 
-	if (fd < 0)
-		return note_uncertain();
-	cookie = cookie_of_fd(fd);
+	if (!cookie) {
+		fd = fd_of_ssl(ssl);
+		if (fd < 0)
+			return note_uncertain();
+		cookie = cookie_of_fd(fd);
+	}
 	return cookie ? slot_of(cookie) : -1;
 }
 

@@ -124,6 +124,92 @@ export class PythonClient {
   }
 }
 
+/** Numbers by `GET 200`. */
+export type Tally = Record<string, number>;
+
+interface NodeServerPlan {
+  readonly certificate: Certificate;
+  readonly http2?: boolean;
+}
+
+export interface NodeClientPlan {
+  /** Where the connections lead to, in turn. @default the server in the same process */
+  readonly ports?: readonly number[];
+  readonly requests: number;
+  readonly connections: number;
+  readonly http2?: boolean;
+  readonly paths: readonly string[];
+}
+
+/** HTTPS or HTTP/2 in Node, which reads TLS from memory: a server, a client, or both in one process. */
+export class NodeHttps {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterableIterator<string>;
+  readonly #closed: Promise<unknown>;
+  #port = 0;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    this.#closed = new Promise((resolve) => child.once('close', resolve));
+    this.#lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  static async start(
+    scope: Scope,
+    service: string,
+    { serve, ask, node = process.execPath }: { serve?: NodeServerPlan; ask?: NodeClientPlan; node?: string },
+  ): Promise<NodeHttps> {
+    const plan = {
+      ask,
+      ...(serve && {
+        serve: { key: serve.certificate.key, cert: serve.certificate.certificate, http2: serve.http2 },
+      }),
+    };
+    const script = join(import.meta.dirname, '../fixtures/https-node.js');
+    const one = new NodeHttps(
+      scope.start(service, [node, script, JSON.stringify(plan)], { stdio: ['pipe', 'pipe', 'inherit'] }),
+    );
+    one.#port = Number(await one.#next());
+    return one;
+  }
+
+  /** Of the server. */
+  get port(): number {
+    return this.#port;
+  }
+
+  /** All requests of the plan; resolves with what they came to, for each port. */
+  async ask(): Promise<Tally[]> {
+    return (await this.#order('ask')) as Tally[];
+  }
+
+  /** What the server answered since this was last asked. */
+  async takeTally(): Promise<Tally> {
+    return (await this.#order('tally')) as Tally;
+  }
+
+  /** Closes the client's connections. */
+  async hangUp(): Promise<void> {
+    await this.#order('hang up');
+  }
+
+  async end(): Promise<void> {
+    this.#child.stdin!.end();
+    await this.#closed;
+  }
+
+  #order(line: string): Promise<unknown> {
+    this.#child.stdin!.write(`${line}\n`);
+    return this.#next();
+  }
+
+  async #next(): Promise<unknown> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error('Node ended');
+    return JSON.parse(value);
+  }
+}
+
 /** h2load, which waits for its URLs, and then asks for them in turn, `requests` times in all. */
 export class TlsLoad {
   readonly #child: ChildProcess;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** The processes of a cgroup-v2 directory and of all below it. */
@@ -25,6 +25,10 @@ export function imageOf(pid: number): string | undefined {
     return `${dev}:${ino}:${stat.slice(stat.lastIndexOf(')')).split(' ')[20]}`;
   });
 }
+
+/** The path of what it executes, as the process knows it. */
+export const executableOf = (pid: number): string | undefined =>
+  orNothing(() => readlinkSync(`/proc/${pid}/exe`));
 
 /** What the process calls itself, and its id: `nginx (17)`. */
 export const nameOf = (pid: number): string =>

@@ -2,11 +2,9 @@ import type { Logger } from 'pino';
 import type { InsideTls } from '../../bpf/inside-tls.js';
 import type { Uprobe } from '../../bpf/uprobe.js';
 import { explain } from '../../errors.js';
-import type { TlsLibrary } from './library.js';
-import { openssl } from './openssl.js';
-import { imageOf, mappedFiles, nameOf, processesIn } from './processes.js';
+import { probesFor } from './files.js';
+import { executableOf, imageOf, mappedFiles, nameOf, processesIn } from './processes.js';
 
-const LIBRARIES: readonly TlsLibrary[] = [openssl];
 /** Milliseconds between two looks at the processes; a connection that is older than the probes is read from its middle. */
 const LOOK = 250;
 /** Whether a process executes something else is asked at each of its first looks, then at each so-manieth. */
@@ -24,7 +22,8 @@ const MOST_ENDING = 256;
 interface Watched {
   readonly image: string;
   readonly probes: Uprobe[];
-  library: string | undefined;
+  /** Paths of the files that were looked at: a process may have several libraries. */
+  readonly files: Set<string>;
   looks: number;
   problem: string | undefined;
 }
@@ -108,33 +107,38 @@ export class TlsWatcher implements AsyncDisposable {
     if (image === undefined) return;
     if (!watched) {
       // at the first look it may be about to execute something else, or to end
-      this.#processes.set(pid, { image, probes: [], library: undefined, looks: 1, problem: undefined });
+      this.#processes.set(pid, { image, probes: [], files: new Set(), looks: 1, problem: undefined });
       return;
     }
     const looks = ++watched.looks;
     const due = looks < SELDOM || (looks + pid) % SELDOM < OFTEN;
-    if (watched.library === undefined && due && this.#ending <= MOST_ENDING) this.#probe(pid, watched);
+    if (due && this.#ending <= MOST_ENDING) this.#probe(pid, watched);
   }
 
   #probe(pid: number, watched: Watched): void {
-    for (const { path, here } of mappedFiles(pid)) {
-      const library = LIBRARIES.find((one) => one.matches(path));
-      if (!library) continue;
-      watched.library = library.name;
+    const executable = executableOf(pid);
+    for (const file of mappedFiles(pid)) {
+      const { path, here } = file;
+      if (watched.files.has(path)) continue;
+      watched.files.add(path);
+      const set: Uprobe[] = [];
       try {
-        for (const { symbol, program, atReturn = false } of library.probes)
-          watched.probes.push(this.#options.inside.attach(program, { pid, file: here, symbol, atReturn }));
+        for (const probe of probesFor(file, path === executable) ?? []) {
+          const { symbol, offset, program, atReturn = false } = probe;
+          set.push(this.#options.inside.attach(program, { pid, file: here, symbol, offset, atReturn }));
+        }
+        if (set.length === 0) continue;
+        watched.probes.push(...set);
         this.#options.inside.seeAllOf(pid);
         this.#options.log.debug({ pid, file: path }, 'reads inside TLS');
       } catch (error) {
-        this.#end(watched.probes.splice(0));
+        this.#end(set);
         // it may have ended meanwhile
         if (imageOf(pid) === watched.image) {
           watched.problem = explain(error);
           this.#options.log.warn({ err: error, pid, file: path }, 'TLS of a process is not read');
         }
       }
-      return;
     }
   }
 

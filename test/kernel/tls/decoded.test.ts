@@ -1,54 +1,11 @@
 // What is counted inside TLS is what the server has in its log, on both sides; what can not be told is not counted.
 import { readdirSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { Meter } from '../../support/meter.js';
 import { Nginx } from '../../support/nginx.js';
 import { Scope } from '../../support/scope.js';
-import { Certificate, PythonClient, TlsLoad, type TlsVersion } from '../../support/tls.js';
-import { test as base } from '../../support/traffic.js';
-
-const PATIENCE = 600;
-
-/** Waits until so many processes are probed. */
-async function probed(meter: Meter, processes: number): Promise<void> {
-  for (let look = 0; ; look++) {
-    const found = (await meter.detail())['processes read inside TLS'];
-    if (found === processes) return;
-    if (look === PATIENCE) throw new Error(`${found} processes are probed, not ${processes}`);
-    await sleep(50);
-  }
-}
-
-const test = base
-  .extend('meter', { scope: 'file' }, async ({ scope }, { onCleanup }) => {
-    const meter = await Meter.attach(scope, { tls: true });
-    onCleanup(() => meter.agent[Symbol.asyncDispose]());
-    return meter;
-  })
-  // biome-ignore lint/correctness/noEmptyPattern: vitest reads from the pattern what a fixture depends on
-  .extend('certificate', { scope: 'file' }, async ({}, { onCleanup }) => {
-    const certificate = new Certificate();
-    onCleanup(() => certificate[Symbol.dispose]());
-    return certificate;
-  })
-  /** A server that starts after the agent: master and two workers. */
-  .extend('serve', { scope: 'file' }, async ({ scope, meter, certificate }, { onCleanup }) => {
-    const servers: Nginx[] = [];
-    onCleanup(() => {
-      for (const server of servers) server.removeFiles();
-    });
-    return async (options: { http2?: boolean; only?: TlsVersion } = {}) => {
-      const server = await Nginx.start(scope, { tls: certificate, ...options });
-      servers.push(server);
-      await probed(meter, servers.length * 3);
-      return {
-        server,
-        processes: servers.length * 3,
-        url: (path: string) => server.url(path).replace('http:', 'https:'),
-      };
-    };
-  });
+import { PythonClient, TlsLoad } from '../../support/tls.js';
+import { probed, test } from '../../support/tls-stage.js';
 
 const PATHS = ['/ok', '/missing', '/busy', '/files/small', '/ok'];
 
