@@ -94,22 +94,30 @@ export class TlsClient {
   }
 }
 
-/** Python's HTTPS client in a service, on one connection: with a socket, or with TLS that reads from memory. */
+/**
+ * Python's HTTPS client in a service, on one connection: with a socket, or with TLS that reads from memory, and then on so
+ * many connections at the same time.
+ */
 export class PythonClient {
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterableIterator<string>;
   readonly #closed: Promise<unknown>;
 
-  constructor(scope: Scope, port: number, kind: 'sync' | 'asyncio', service = 'client') {
+  constructor(
+    scope: Scope,
+    port: number,
+    kind: 'sync' | 'asyncio',
+    { service = 'client', connections = 1 }: { service?: string; connections?: number } = {},
+  ) {
     const script = join(import.meta.dirname, '../fixtures/https-client.py');
-    this.#child = scope.start(service, ['python3', script, String(port), kind], {
+    this.#child = scope.start(service, ['python3', script, String(port), kind, String(connections)], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     this.#closed = new Promise((resolve) => this.#child.once('close', resolve));
     this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
   }
 
-  /** The status of the answer, or `closed`. */
+  /** The status of the answer (of all answers, if there are several connections), or `closed`. */
   async ask(path: string): Promise<string> {
     this.#child.stdin!.write(`${path}\n`);
     const { value, done } = await this.#lines.next();
@@ -231,4 +239,36 @@ export class TlsLoad {
     const status = await this.#closed;
     if (status !== 0) throw new Error(`h2load ended with ${status}`);
   }
+}
+
+/** curl, which waits for its URLs, and then asks for one after the other. */
+export class Curl {
+  readonly #child: ChildProcess;
+  readonly #closed: Promise<number | null>;
+
+  constructor(scope: Scope) {
+    const command = ['curl', '-sS', '--noproxy', '*', '--insecure', '--output', '/dev/null', '--config', '-'];
+    this.#child = scope.start('client', command, { stdio: ['pipe', 'ignore', 'inherit'] });
+    this.#closed = new Promise((resolve) => this.#child.once('close', resolve));
+  }
+
+  async run(urls: readonly string[]): Promise<void> {
+    const config = urls.map((url) => `url = "${url}"\noutput = "/dev/null"\n`);
+    this.#child.stdin!.end(config.join(''));
+    const status = await this.#closed;
+    if (status !== 0) throw new Error(`curl ended with ${status}`);
+  }
+}
+
+/** Hands TLS on unread, in a service, to a port. Resolves with the port to connect to. It ends with its scope. */
+export async function relay(scope: Scope, service: string, port: number): Promise<number> {
+  const script = join(import.meta.dirname, '../fixtures/relay.js');
+  const child = scope.start(service, [process.execPath, script, String(port)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  for await (const line of createInterface({ input: child.stdout! })) {
+    child.stdout!.resume();
+    return Number(line);
+  }
+  throw new Error('the relay ended before it listened');
 }

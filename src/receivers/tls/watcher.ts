@@ -60,7 +60,7 @@ export class TlsWatcher implements AsyncDisposable {
       problem === undefined ? [] : [`${nameOf(pid)}: ${problem}`],
     );
     const uncertain = inside.uncertain.map(
-      (pid) => `${nameOf(pid)}: its library does not say on which socket it is`,
+      (pid) => `${nameOf(pid)}: it is not certain which of its connections some calls are on`,
     );
     const reasons = [...failed, ...uncertain];
     return {

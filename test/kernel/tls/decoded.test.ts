@@ -52,30 +52,6 @@ test('a connection that ends without an answer', async ({ scope, meter, serve })
   seen.expectExchanges({ 'GET 200 https': 1, 'GET closed https': 1 });
 });
 
-test('clients whose connection is not certain are not read, the server is', async ({
-  scope,
-  meter,
-  serve,
-}) => {
-  const { server, url, processes } = await serve();
-  const memory = new PythonClient(scope, server.port, 'asyncio');
-  await probed(meter, processes + 1);
-  const seen = await meter.during(async () => {
-    await memory.ask('/ok');
-    expect((await meter.detail())['TLS not read']).toMatch(
-      /^python3 \(\d+\): its library does not say on which socket it is$/,
-    );
-    await memory.hangUp();
-    const curl = ['curl', '-sS', '--noproxy', '*', '--insecure', url('/ok')];
-    expect((await scope.run('client', curl)).status).toBe(0);
-  });
-  expect(seen.requests('client')).toEqual({});
-  expect(seen.requests('server')).toEqual({ 'client > server|GET 200 https': 2 });
-  expect(seen.tcp('client')).toMatchObject({ tls: 2 });
-  expect(seen.tcp('client').tlsDecoded).toBeUndefined();
-  expect(seen.tcp('server')).toMatchObject({ tls: 2, tlsDecoded: 2 });
-});
-
 test('processes outside of the cgroup are let alone', async ({ meter, serve }) => {
   const { server, processes } = await serve();
   await using elsewhere = new Scope('tls-elsewhere');
