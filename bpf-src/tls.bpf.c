@@ -48,7 +48,10 @@ struct {
 	__type(value, struct http2);
 } no_http2 SEC(".maps");
 
-/* Since when all calls of a process are seen, ns: written by user space when the last of its probes is there. */
+/*
+ * Since when all calls of a process are seen, ns: written by user space when the last of its probes is there. Key 0 is for
+ * processes that it has not met yet, whose file may be probed; 0 = no such time, and nothing new is read.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -56,9 +59,17 @@ struct {
 	__type(value, __u64);
 } tls_processes SEC(".maps");
 
-/* How many calls of a process were not read, because the library did not say on which socket it is. */
+/* The cgroup that is watched. A probe at a file is met by every process that has it mapped. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_CGROUP_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} watched SEC(".maps");
+
+/* How many calls of a process were not read, because it is not certain on which socket they are. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
 	__type(key, __u32);
 	__type(value, __u64);
@@ -82,6 +93,8 @@ struct {
 	SEC(section) int name(struct registers *regs)               \
 	{                                                           \
 		bpf_tail_call(regs, &no_programs, 0);               \
+		if (bpf_current_task_under_cgroup(&watched, 0) != 1) \
+			return 0;                                   \
 		return at_##name(regs);                             \
 	}                                                           \
 	static __always_inline int at_##name(struct registers *regs)
@@ -113,13 +126,15 @@ __attribute__((noinline)) int miss(__u32 slot, __u32 direction)
 	return 0;
 }
 
-/* True if all that ever passed inside this connection was seen, but for what passes now. */
-static __always_inline int from_the_beginning(const struct tls_socket *socket)
+/* Since when all calls of the running process are seen, 0 = not yet. */
+static __always_inline __u64 probed_since(void)
 {
-	__u32 process = bpf_get_current_pid_tgid() >> 32;
-	__u64 *probed = bpf_map_lookup_elem(&tls_processes, &process);
+	__u32 process = bpf_get_current_pid_tgid() >> 32, any = 0;
+	__u64 *since = bpf_map_lookup_elem(&tls_processes, &process);
 
-	return probed && socket->since > *probed && !socket->missed;
+	if (!since)
+		since = bpf_map_lookup_elem(&tls_processes, &any);
+	return since ? *since : 0;
 }
 
 /* Makes a place for a connection; -1 = there is none left. */
@@ -128,8 +143,9 @@ static __noinline int open_slot(__u64 cookie, struct tls_socket *socket)
 	__u32 slot = 0, zero = 0;
 	struct connection *c, *blank;
 	struct http2 *blank_http2;
+	__u64 probed = probed_since();
 
-	if (!socket)
+	if (!socket || !probed)
 		return -1;
 	blank = bpf_map_lookup_elem(&no_connection, &zero);
 	blank_http2 = bpf_map_lookup_elem(&no_http2, &zero);
@@ -151,7 +167,7 @@ static __noinline int open_slot(__u64 cookie, struct tls_socket *socket)
 	c->process = bpf_get_current_pid_tgid() >> 32;
 	c->established = c->settled = 1;
 	c->epoch = ~0u;
-	if (from_the_beginning(socket)) {
+	if (socket->since > probed && !socket->missed) { /* all that ever passed in it was seen, but for what passes now */
 		c->synced = 1;
 		c->stream[IN].phase = c->stream[OUT].phase = START;
 	} else {

@@ -4,7 +4,7 @@ import { destroyLink, errno, libbpf, type Pointer, UPROBE_OPTIONS_SIZE } from '.
 import type { BpfProgram } from './object.js';
 
 export interface UprobeTarget {
-  /** The process, with all its threads; not its children. */
+  /** The process, with all its threads; not its children. -1 = every process of the machine that has the file mapped. */
   readonly pid: number;
   /** The file that it has mapped, under a name by which this process finds it. */
   readonly file: string;
@@ -16,7 +16,7 @@ export interface UprobeTarget {
   readonly atReturn: boolean;
 }
 
-/** A program at a function of one process. It ends when it is disposed of, not with the process. */
+/** A program at a function. It ends when it is disposed of, not with the process. */
 export class Uprobe implements AsyncDisposable {
   #link: Pointer | undefined;
 
@@ -42,4 +42,4 @@ export class Uprobe implements AsyncDisposable {
 }
 
 const failure = ({ pid, file, symbol }: UprobeTarget, errno: number): MeshtapError =>
-  bpfFailure(`probe ${symbol} of ${file} in process ${pid}`, errno);
+  bpfFailure(`probe ${symbol} of ${file}${pid === -1 ? '' : ` in process ${pid}`}`, errno);

@@ -4,10 +4,11 @@
  * @module
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { test as base } from 'vitest';
 import { Meter } from './meter.js';
 import { Nginx } from './nginx.js';
+import { Scope } from './scope.js';
 import { Certificate, type TlsVersion } from './tls.js';
-import { test as base } from './traffic.js';
 
 const PATIENCE = 600;
 
@@ -21,8 +22,15 @@ export async function probed(meter: Meter, processes: number): Promise<void> {
   }
 }
 
+/** For one test, which begins with no process at all. */
 export const test = base
-  .extend('meter', { scope: 'file' }, async ({ scope }, { onCleanup }) => {
+  // biome-ignore lint/correctness/noEmptyPattern: vitest reads from the pattern what a fixture depends on
+  .extend('scope', async ({}, { onCleanup }) => {
+    const scope = new Scope('tls');
+    onCleanup(() => scope[Symbol.asyncDispose]());
+    return scope;
+  })
+  .extend('meter', async ({ scope }, { onCleanup }) => {
     const meter = await Meter.attach(scope, { tls: true });
     onCleanup(() => meter.agent[Symbol.asyncDispose]());
     return meter;
@@ -34,7 +42,7 @@ export const test = base
     return certificate;
   })
   /** A server that starts after the agent: master and two workers. */
-  .extend('serve', { scope: 'file' }, async ({ scope, meter, certificate }, { onCleanup }) => {
+  .extend('serve', async ({ scope, meter, certificate }, { onCleanup }) => {
     const servers: Nginx[] = [];
     onCleanup(() => {
       for (const server of servers) server.removeFiles();
@@ -43,10 +51,6 @@ export const test = base
       const server = await Nginx.start(scope, { tls: certificate, ...options });
       servers.push(server);
       await probed(meter, servers.length * 3);
-      return {
-        server,
-        processes: servers.length * 3,
-        url: (path: string) => server.url(path).replace('http:', 'https:'),
-      };
+      return { server, url: (path: string) => server.url(path).replace('http:', 'https:') };
     };
   });
