@@ -107,10 +107,18 @@ export class PythonClient {
     scope: Scope,
     port: number,
     kind: 'sync' | 'asyncio',
-    { service = 'client', connections = 1 }: { service?: string; connections?: number } = {},
+    {
+      connections = 1,
+      libraries,
+    }: {
+      connections?: number /** Directory of shared libraries that come first. */;
+      libraries?: string;
+    } = {},
   ) {
     const script = join(import.meta.dirname, '../fixtures/https-client.py');
-    this.#child = scope.start(service, ['python3', script, String(port), kind, String(connections)], {
+    const environment = libraries === undefined ? [] : ['env', `LD_LIBRARY_PATH=${libraries}`];
+    const command = [...environment, 'python3', script, String(port), kind, String(connections)];
+    this.#child = scope.start('client', command, {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     this.#closed = new Promise((resolve) => this.#child.once('close', resolve));

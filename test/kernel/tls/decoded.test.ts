@@ -4,7 +4,8 @@ import { expect } from 'vitest';
 import { Meter } from '../../support/meter.js';
 import { Nginx } from '../../support/nginx.js';
 import { Scope } from '../../support/scope.js';
-import { PythonClient, TlsLoad } from '../../support/tls.js';
+import { libraryOf, SharedLayer } from '../../support/shared-layer.js';
+import { NodeHttps, PythonClient, type Tally, TlsLoad } from '../../support/tls.js';
 import { probed, test } from '../../support/tls-stage.js';
 
 const PATHS = ['/ok', '/missing', '/busy', '/files/small', '/ok'];
@@ -65,21 +66,53 @@ test('processes outside of the cgroup are let alone', async ({ meter, serve }) =
   expect(Object.values(seen.requests('server'))).toEqual([3]);
 });
 
-test('processes that come and go leave nothing behind', async ({ scope, meter, serve }) => {
-  const { url } = await serve();
-  await probed(meter, 3);
+test('processes that come and go are read from their first request on, by the probes that are there', async ({
+  scope,
+  meter,
+  certificate,
+  serve,
+}) => {
+  const { server, url } = await serve();
+  const first = await NodeHttps.start(scope, 'other', { serve: { certificate } });
+  await probed(meter, 4);
+  const probes = async () => (await meter.detail())['TLS probes'];
   const descriptors = () => readdirSync('/proc/self/fd').length;
-  const before = descriptors();
-  for (let round = 0; round < 5; round++) {
-    const clients = Array.from(
-      { length: 4 },
-      () => new TlsLoad(scope, { requests: 5, connections: 1, http2: false }),
-    );
-    await probed(meter, 3 + clients.length);
-    await Promise.all(clients.map((client) => client.run([url('/ok')])));
-    await probed(meter, 3);
-  }
-  await expect.poll(descriptors, { timeout: 120_000, interval: 100 }).toBe(before);
+  const before = { probes: await probes(), descriptors: descriptors() };
+  const told: Tally = {};
+  const seen = await meter.during(async () => {
+    for (let round = 0; round < 6; round++) {
+      const anew = await NodeHttps.start(scope, 'anew', { serve: { certificate } });
+      const ask = { ports: [anew.port], requests: 20, connections: 4, paths: ['/ok', '/missing'] };
+      const client = await NodeHttps.start(scope, 'client', { ask });
+      for (const [name, n] of Object.entries((await client.ask())[0]!)) told[name] = (told[name] ?? 0) + n;
+      const curl = ['curl', '-sS', '--noproxy', '*', '--insecure', url('/busy')];
+      expect((await scope.run('client', curl)).status).toBe(0);
+      await Promise.all([client.end(), anew.end()]);
+    }
+  });
+  expect(server.takeLog()).toEqual({ 'GET 503': 6 });
+  const expected = Object.fromEntries(
+    Object.entries(told).map(([name, n]) => [`client > anew|${name} https`, n]),
+  );
+  for (const role of ['client', 'server'] as const)
+    expect(seen.requests(role)).toEqual({ ...expected, 'client > server|GET 503 https': 6 });
+  seen.expectReconciled();
+  await expect.poll(descriptors, { timeout: 60_000 }).toBe(before.descriptors);
+  expect(await probes()).toBe(before.probes);
+  await first.end();
+});
+
+test('containers that share the layer of their library', async ({ scope, meter, serve }) => {
+  const { server } = await serve();
+  using layer = new SharedLayer(libraryOf('curl', 'libssl'));
+  const clients = layer.views.map((libraries) => new PythonClient(scope, server.port, 'sync', { libraries }));
+  await probed(meter, 5);
+  expect((await meter.detail())['TLS libraries probed']).toBe(3);
+  const seen = await meter.during(async () => {
+    for (const client of clients) for (const path of ['/ok', '/missing', '/ok']) await client.ask(path);
+    await Promise.all(clients.map((client) => client.hangUp()));
+  });
+  seen.expectExchanges({ 'GET 200 https': 4, 'GET 404 https': 2 });
 });
 
 test('a connection that was open before: from its next request on', async ({ certificate }) => {
