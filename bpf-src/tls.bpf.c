@@ -14,6 +14,7 @@
 #define INSIDE_TLS
 #include "lib/steps.h"
 #include "lib/descriptor.h"
+#include "lib/hello.h"
 #include "lib/openssl.h"
 #include "lib/registers.h"
 

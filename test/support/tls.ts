@@ -249,22 +249,28 @@ export class TlsLoad {
   }
 }
 
-/** curl, which waits for its URLs, and then asks for one after the other. */
-export class Curl {
-  readonly #child: ChildProcess;
-  readonly #closed: Promise<number | null>;
+const COMMANDS = {
+  /** OpenSSL, with its own way to the socket. */
+  curl: ['curl', '-sS', '--noproxy', '*', '--insecure', '--config', '-'],
+  /** GnuTLS. */
+  wget: ['wget', '-q', '--no-proxy', '--no-check-certificate', '--output-document', '/dev/null', '-i', '-'],
+};
 
-  constructor(scope: Scope) {
-    const command = ['curl', '-sS', '--noproxy', '*', '--insecure', '--output', '/dev/null', '--config', '-'];
-    this.#child = scope.start('client', command, { stdio: ['pipe', 'ignore', 'inherit'] });
+/** A command that waits for its URLs, and then asks for one after the other. */
+export class UrlClient {
+  readonly #child: ChildProcess;
+  readonly #lineOf: (url: string) => string;
+  readonly #closed: Promise<unknown>;
+
+  constructor(scope: Scope, command: keyof typeof COMMANDS) {
+    this.#lineOf = command === 'curl' ? (url) => `url = "${url}"\noutput = "/dev/null"` : (url) => url;
+    this.#child = scope.start('client', COMMANDS[command], { stdio: ['pipe', 'ignore', 'inherit'] });
     this.#closed = new Promise((resolve) => this.#child.once('close', resolve));
   }
 
   async run(urls: readonly string[]): Promise<void> {
-    const config = urls.map((url) => `url = "${url}"\noutput = "/dev/null"\n`);
-    this.#child.stdin!.end(config.join(''));
-    const status = await this.#closed;
-    if (status !== 0) throw new Error(`curl ended with ${status}`);
+    this.#child.stdin!.end(urls.map((url) => `${this.#lineOf(url)}\n`).join(''));
+    await this.#closed;
   }
 }
 

@@ -6,11 +6,12 @@
 import { statSync } from 'node:fs';
 import { functionsOf } from '../../bpf/elf.js';
 import { MeshtapError } from '../../errors.js';
+import { gnutls } from './gnutls.js';
 import type { LibraryProbe, TlsLibrary } from './library.js';
 import { openssl } from './openssl.js';
 import type { MappedFile } from './processes.js';
 
-const LIBRARIES: readonly TlsLibrary[] = [openssl];
+const LIBRARIES: readonly TlsLibrary[] = [openssl, gnutls];
 
 /** A probe, and where in the file it is to be set. */
 export interface PlacedProbe extends LibraryProbe {

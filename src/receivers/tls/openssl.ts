@@ -2,7 +2,7 @@ import type { TlsLibrary } from './library.js';
 
 /**
  * OpenSSL from 1.1.1 on, as a shared library or in an executable that has its symbols, as Node has. Which of its
- * connections can be told is decided at each call (`bpf-src/lib/openssl.h`).
+ * connections can be told is decided at each call (`bpf-src/lib/hello.h`).
  */
 export const openssl: TlsLibrary = {
   name: 'openssl',

@@ -4,7 +4,7 @@ import { grpcServer, grpcTlsCalls } from '../../support/grpc.js';
 import { Meter, type Seen } from '../../support/meter.js';
 import { Nginx } from '../../support/nginx.js';
 import { Scope } from '../../support/scope.js';
-import { Curl, NodeHttps, PythonClient, relay, type Tally } from '../../support/tls.js';
+import { NodeHttps, PythonClient, relay, type Tally, UrlClient } from '../../support/tls.js';
 import { probed, test } from '../../support/tls-stage.js';
 
 const PATHS = ['/ok', '/missing', '/ok', '/busy', '/large', '/ok', '/missing'];
@@ -104,7 +104,7 @@ test('Python with asyncio, on 100 connections, and curl, which brings its own wa
 }) => {
   const { server, url } = await serve();
   const python = new PythonClient(scope, server.port, 'asyncio', { connections: 100 });
-  const curl = new Curl(scope);
+  const curl = new UrlClient(scope, 'curl');
   await probed(meter, 5);
   const seen = await meter.during(async () => {
     for (const path of ['/ok', '/missing', '/busy', '/ok']) await python.ask(path);
@@ -114,6 +114,17 @@ test('Python with asyncio, on 100 connections, and curl, which brings its own wa
   expect(server.takeLog()).toEqual({ 'GET 200': 203, 'GET 404': 101, 'GET 503': 100 });
   seen.expectExchanges({ 'GET 200 https': 203, 'GET 404 https': 101, 'GET 503 https': 100 });
   seen.expectLedger({ 'connections tls': 101, 'connections tls_decoded': 101 });
+});
+
+test('wget, which has GnuTLS', async ({ scope, meter, serve }) => {
+  const { server, url } = await serve();
+  const wget = new UrlClient(scope, 'wget');
+  await probed(meter, 4);
+  const seen = await meter.during(() =>
+    wget.run(['/ok', '/missing', '/files/large', '/ok', '/files/small', '/missing'].map(url)),
+  );
+  expect(server.takeLog()).toEqual({ 'GET 200': 4, 'GET 404': 2 });
+  seen.expectExchanges({ 'GET 200 https': 4, 'GET 404 https': 2 });
 });
 
 test('TLS that another service hands on unread', async ({ scope, meter, serve }) => {
