@@ -3,13 +3,14 @@
  * Reads inside TLS: what an application hands to its library for writing, and what it is handed by it. The protocols are
  * those of meshtap.bpf.c, and so are the maps that they count in.
  *
- *   enter, enter_ex            a call begins: which connection is it, and where do the bytes lie?
- *   leave_read, leave_write    it is over: so many bytes have passed
+ *   enter_...                  a call begins: on which of the library's objects, and where do the bytes lie?
+ *   leave_...                  it is over: so many bytes have passed, and on this connection
  *   unseen                     a call that sends bytes which no memory of the application holds
  *   over                       called by user space: a connection has ended
  *
- * The connection is that of the socket whose file descriptor the library itself reads from. It is looked up at each call,
- * so nothing has to be remembered of the library's objects, which come, go and are used again.
+ * The connection is that of the socket which the object's ClientHello passed, or, if it was open before anybody watched, of
+ * the socket whose file descriptor the library itself reads from. It is looked up at each call, so nothing has to be
+ * remembered of the library's objects, which come, go and are used again.
  */
 #define INSIDE_TLS
 #include "lib/steps.h"
@@ -105,8 +106,8 @@ struct call {
 	__u64 buffer;
 	__u64 count_at; /* where the library writes how many bytes it were; 0 = it returns that */
 	__u64 at;	/* ns */
-	__u32 slot;
-	__u32 direction;
+	__u64 object;	/* the library's, for the connection */
+	__u64 direction;
 };
 
 struct {
@@ -229,42 +230,40 @@ static __noinline int slot_of_ssl(__u64 ssl)
 	return cookie ? slot_of(cookie) : -1;
 }
 
+/* The end of a call was not seen, or it could not be kept: of a connection that is read, bytes may have passed. */
+static __noinline int give_up_call(__u64 object, __u32 direction)
+{
+	__u64 cookie = cookie_by_hello(object);
+	__u32 *slot;
+
+	if (!cookie)
+		cookie = cookie_of_fd(fd_of_ssl(object));
+	slot = cookie ? bpf_map_lookup_elem(&tls_slots, &cookie) : 0;
+	if (slot)
+		miss(*slot, direction);
+	return 0;
+}
+
 /* A call begins. count_at: as in struct call. */
 static __always_inline int begin_call(struct registers *regs, __u32 direction, __u64 count_at)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct call call = {}, *before = bpf_map_lookup_elem(&calls, &thread);
-	struct connection *c;
-	int slot;
 
-	if (before) { /* the end of one was not seen */
-		call = *before;
-		bpf_map_delete_elem(&calls, &thread);
-		miss(call.slot, call.direction);
-	}
-	slot = slot_of_ssl(ARGUMENT_1(regs));
-	if (slot < 0)
-		return 0;
-	c = connection_from(slot);
-	if (!c || c->protocol == OPAQUE)
-		return 0;
-	if (c->process != thread >> 32) { /* handed on, and what passed before the probes were here was not seen */
-		c->process = thread >> 32;
-		miss(slot, IN);
-		miss(slot, OUT);
-	}
+	if (before)
+		give_up_call(before->object, before->direction);
 	call.buffer = ARGUMENT_2(regs);
 	call.count_at = count_at;
-	call.at = bpf_ktime_get_ns();
-	call.slot = slot;
+	call.at = direction == OUT ? bpf_ktime_get_ns() : 0;
+	call.object = ARGUMENT_1(regs);
 	call.direction = direction;
 	if (bpf_map_update_elem(&calls, &thread, &call, BPF_ANY))
-		miss(slot, direction);
+		give_up_call(call.object, direction);
 	return 0;
 }
 
 /* So many bytes have passed. */
-static __noinline int take_bytes(const struct call *call, __u32 count)
+static __noinline int take_bytes(const struct call *call, __u32 slot, __u32 count)
 {
 	struct connection *c;
 	struct stream *s;
@@ -272,7 +271,7 @@ static __noinline int take_bytes(const struct call *call, __u32 count)
 
 	if (!call)
 		return 0;
-	c = connection_from(call->slot);
+	c = connection_from(slot);
 	if (!c)
 		return 0;
 	s = stream_of(c, call->direction);
@@ -289,15 +288,21 @@ static __noinline int take_bytes(const struct call *call, __u32 count)
 	if (s->phase == UNTIL_CLOSE)
 		s->next = to;
 	else if (to > s->next || (to == s->next && s->passing))
-		parse(call->slot, c, call->direction, s->next - from, to - s->next);
+		parse(slot, c, call->direction, s->next - from, to - s->next);
 	return 0;
 }
 
+/*
+ * A call is over. Only now is it asked which connection it was on: most calls that read do so in vain, and the handshake
+ * may have been part of it.
+ */
 static __always_inline int end_call(struct registers *regs, __u32 direction)
 {
 	__u64 thread = bpf_get_current_pid_tgid(), count = 0;
 	struct call call, *begun = bpf_map_lookup_elem(&calls, &thread);
 	__s32 result = RESULT(regs);
+	struct connection *c;
+	int slot;
 
 	if (!begun)
 		return 0;
@@ -305,12 +310,23 @@ static __always_inline int end_call(struct registers *regs, __u32 direction)
 	bpf_map_delete_elem(&calls, &thread);
 	if (result <= 0)
 		return 0;
+	slot = slot_of_ssl(call.object);
+	if (slot < 0)
+		return 0;
+	c = connection_from(slot);
+	if (!c || c->protocol == OPAQUE)
+		return 0;
+	if (c->process != thread >> 32) { /* handed on, and what passed before the probes were here was not seen */
+		c->process = thread >> 32;
+		miss(slot, IN);
+		miss(slot, OUT);
+	}
 	if (call.direction != direction ||
 	    (call.count_at && bpf_probe_read_user(&count, sizeof(count), (void *)call.count_at))) {
-		miss(call.slot, call.direction);
+		miss(slot, call.direction);
 		return 0;
 	}
-	return take_bytes(&call, call.count_at ? count : result);
+	return take_bytes(&call, slot, call.count_at ? count : result);
 }
 
 PROBE("uprobe", enter_read)
