@@ -5,7 +5,7 @@ import { Meter } from '../../support/meter.js';
 import { Nginx } from '../../support/nginx.js';
 import { Scope } from '../../support/scope.js';
 import { libraryOf, SharedLayer } from '../../support/shared-layer.js';
-import { NodeHttps, PythonClient, type Tally, TlsLoad } from '../../support/tls.js';
+import { NodeHttps, PythonClient, type Tally, TlsLoad, UrlClient } from '../../support/tls.js';
 import { probed, test } from '../../support/tls-stage.js';
 
 const PATHS = ['/ok', '/missing', '/busy', '/files/small', '/ok'];
@@ -73,14 +73,16 @@ test('processes that come and go are read from their first request on, by the pr
   serve,
 }) => {
   const { server, url } = await serve();
+  // one of each kind that is to come, so that their files are probed
   const first = await NodeHttps.start(scope, 'other', { serve: { certificate } });
-  await probed(meter, 4);
+  const waiting = new UrlClient(scope, 'curl');
+  await probed(meter, 5);
   const probes = async () => (await meter.detail())['TLS probes'];
   const descriptors = () => readdirSync('/proc/self/fd').length;
   const before = { probes: await probes(), descriptors: descriptors() };
   const told: Tally = {};
   const seen = await meter.during(async () => {
-    for (let round = 0; round < 6; round++) {
+    for (let round = 0; round < 4; round++) {
       const anew = await NodeHttps.start(scope, 'anew', { serve: { certificate } });
       const ask = { ports: [anew.port], requests: 20, connections: 4, paths: ['/ok', '/missing'] };
       const client = await NodeHttps.start(scope, 'client', { ask });
@@ -90,16 +92,16 @@ test('processes that come and go are read from their first request on, by the pr
       await Promise.all([client.end(), anew.end()]);
     }
   });
-  expect(server.takeLog()).toEqual({ 'GET 503': 6 });
+  expect(server.takeLog()).toEqual({ 'GET 503': 4 });
   const expected = Object.fromEntries(
     Object.entries(told).map(([name, n]) => [`client > anew|${name} https`, n]),
   );
   for (const role of ['client', 'server'] as const)
-    expect(seen.requests(role)).toEqual({ ...expected, 'client > server|GET 503 https': 6 });
+    expect(seen.requests(role)).toEqual({ ...expected, 'client > server|GET 503 https': 4 });
   seen.expectReconciled();
   await expect.poll(descriptors, { timeout: 60_000 }).toBe(before.descriptors);
   expect(await probes()).toBe(before.probes);
-  await first.end();
+  await Promise.all([first.end(), waiting.run([url('/ok')])]);
 });
 
 test('containers that share the layer of their library', async ({ scope, meter, serve }) => {
