@@ -9,6 +9,8 @@ import { closeSync, openSync, readSync } from 'node:fs';
 const MAGIC = 0x464c457f;
 const CLASS_64_LITTLE = 0x0102;
 const HEADER = 64;
+const SEGMENT = 56;
+const SECTION = 64;
 const SYMBOL = 24;
 const LOAD = 1;
 const SYMTAB = 2;
@@ -47,10 +49,10 @@ function find(fd: number, names: ReadonlySet<string>): Map<string, number> {
     header.readUInt16LE(4) !== CLASS_64_LITTLE
   )
     return found;
-  const segments = table(fd, header, { at: 32, size: 54 })
+  const segments = table(fd, header, { at: 32, size: 54, entry: SEGMENT })
     .filter((entry) => entry.readUInt32LE(0) === LOAD)
     .map((entry): Segment => ({ offset: word(entry, 8), address: word(entry, 16), size: word(entry, 32) }));
-  const sections = table(fd, header, { at: 40, size: 58 });
+  const sections = table(fd, header, { at: 40, size: 58, entry: SECTION });
   for (const kind of [DYNSYM, SYMTAB]) {
     const section = sections.find((one) => one.readUInt32LE(4) === kind);
     const strings = section && sections[section.readUInt32LE(40)];
@@ -79,11 +81,12 @@ function functionsIn(symbols: Buffer, text: Buffer, names: ReadonlySet<string>):
 }
 
 /** Entries of the table that the header tells of: where it begins, their size and number. */
-function table(fd: number, header: Buffer, place: { at: number; size: number }): Buffer[] {
-  const size = header.readUInt16LE(place.size);
-  const bytes = read(fd, word(header, place.at), size * header.readUInt16LE(place.size + 2));
-  return Array.from({ length: size ? Math.floor(bytes.length / size) : 0 }, (_, i) =>
-    bytes.subarray(i * size, (i + 1) * size),
+function table(fd: number, header: Buffer, place: { at: number; size: number; entry: number }): Buffer[] {
+  const { at, size, entry } = place;
+  if (header.readUInt16LE(size) !== entry) return [];
+  const bytes = read(fd, word(header, at), entry * header.readUInt16LE(size + 2));
+  return Array.from({ length: Math.floor(bytes.length / entry) }, (_, i) =>
+    bytes.subarray(i * entry, (i + 1) * entry),
   );
 }
 
@@ -96,6 +99,7 @@ const contents = (fd: number, section: Buffer) =>
 const word = (bytes: Buffer, at: number) => Number(bytes.readBigUInt64LE(at));
 
 function read(fd: number, position: number, length: number): Buffer {
+  if (!Number.isSafeInteger(position)) return Buffer.alloc(0);
   const bytes = Buffer.alloc(length);
   return bytes.subarray(0, readSync(fd, bytes, 0, length, position));
 }
