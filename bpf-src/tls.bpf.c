@@ -3,17 +3,19 @@
  * Reads inside TLS: what an application hands to its library for writing, and what it is handed by it. The protocols are
  * those of meshtap.bpf.c, and so are the maps that they count in.
  *
- *   enter, enter_ex            a call begins: which connection is it, and where do the bytes lie?
- *   leave_read, leave_write    it is over: so many bytes have passed
+ *   enter_...                  a call begins: on which of the library's objects, and where do the bytes lie?
+ *   leave_...                  it is over: so many bytes have passed, and on this connection
  *   unseen                     a call that sends bytes which no memory of the application holds
  *   over                       called by user space: a connection has ended
  *
- * The connection is that of the socket whose file descriptor the library itself reads from. It is looked up at each call,
- * so nothing has to be remembered of the library's objects, which come, go and are used again.
+ * The connection is that of the socket which the object's ClientHello passed, or, if it was open before anybody watched, of
+ * the socket whose file descriptor the library itself reads from. It is looked up at each call, so nothing has to be
+ * remembered of the library's objects, which come, go and are used again.
  */
 #define INSIDE_TLS
 #include "lib/steps.h"
 #include "lib/descriptor.h"
+#include "lib/hello.h"
 #include "lib/openssl.h"
 #include "lib/registers.h"
 
@@ -48,7 +50,10 @@ struct {
 	__type(value, struct http2);
 } no_http2 SEC(".maps");
 
-/* Since when all calls of a process are seen, ns: written by user space when the last of its probes is there. */
+/*
+ * Since when all calls of a process are seen, ns: written by user space when the last of its probes is there. Key 0 is for
+ * processes that it has not met yet, whose file may be probed; 0 = no such time, and nothing new is read.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -56,9 +61,17 @@ struct {
 	__type(value, __u64);
 } tls_processes SEC(".maps");
 
-/* How many calls of a process were not read, because the library did not say on which socket it is. */
+/* The cgroup that is watched. A probe at a file is met by every process that has it mapped. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_CGROUP_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} watched SEC(".maps");
+
+/* How many calls of a process were not read, because it is not certain on which socket they are. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
 	__type(key, __u32);
 	__type(value, __u64);
@@ -82,6 +95,8 @@ struct {
 	SEC(section) int name(struct registers *regs)               \
 	{                                                           \
 		bpf_tail_call(regs, &no_programs, 0);               \
+		if (bpf_current_task_under_cgroup(&watched, 0) != 1) \
+			return 0;                                   \
 		return at_##name(regs);                             \
 	}                                                           \
 	static __always_inline int at_##name(struct registers *regs)
@@ -91,8 +106,8 @@ struct call {
 	__u64 buffer;
 	__u64 count_at; /* where the library writes how many bytes it were; 0 = it returns that */
 	__u64 at;	/* ns */
-	__u32 slot;
-	__u32 direction;
+	__u64 object;	/* the library's, for the connection */
+	__u64 direction;
 };
 
 struct {
@@ -113,13 +128,15 @@ __attribute__((noinline)) int miss(__u32 slot, __u32 direction)
 	return 0;
 }
 
-/* True if all that ever passed inside this connection was seen, but for what passes now. */
-static __always_inline int from_the_beginning(const struct tls_socket *socket)
+/* Since when all calls of the running process are seen, 0 = not yet. */
+static __always_inline __u64 probed_since(void)
 {
-	__u32 process = bpf_get_current_pid_tgid() >> 32;
-	__u64 *probed = bpf_map_lookup_elem(&tls_processes, &process);
+	__u32 process = bpf_get_current_pid_tgid() >> 32, any = 0;
+	__u64 *since = bpf_map_lookup_elem(&tls_processes, &process);
 
-	return probed && socket->since > *probed && !socket->missed;
+	if (!since)
+		since = bpf_map_lookup_elem(&tls_processes, &any);
+	return since ? *since : 0;
 }
 
 /* Makes a place for a connection; -1 = there is none left. */
@@ -128,8 +145,9 @@ static __noinline int open_slot(__u64 cookie, struct tls_socket *socket)
 	__u32 slot = 0, zero = 0;
 	struct connection *c, *blank;
 	struct http2 *blank_http2;
+	__u64 probed = probed_since();
 
-	if (!socket)
+	if (!socket || !probed)
 		return -1;
 	blank = bpf_map_lookup_elem(&no_connection, &zero);
 	blank_http2 = bpf_map_lookup_elem(&no_http2, &zero);
@@ -151,7 +169,7 @@ static __noinline int open_slot(__u64 cookie, struct tls_socket *socket)
 	c->process = bpf_get_current_pid_tgid() >> 32;
 	c->established = c->settled = 1;
 	c->epoch = ~0u;
-	if (from_the_beginning(socket)) {
+	if (socket->since > probed && !socket->missed) { /* all that ever passed in it was seen, but for what passes now */
 		c->synced = 1;
 		c->stream[IN].phase = c->stream[OUT].phase = START;
 	} else {
@@ -200,13 +218,30 @@ static __noinline int note_uncertain(void)
 /* The connection that an SSL object belongs to, or -1. */
 static __noinline int slot_of_ssl(__u64 ssl)
 {
-	int fd = fd_of_ssl(ssl);
-	__u64 cookie;
+	__u64 cookie = cookie_by_hello(ssl);
+	int fd;
 
-	if (fd < 0)
-		return note_uncertain();
-	cookie = cookie_of_fd(fd);
+	if (!cookie) {
+		fd = fd_of_ssl(ssl);
+		if (fd < 0)
+			return note_uncertain();
+		cookie = cookie_of_fd(fd);
+	}
 	return cookie ? slot_of(cookie) : -1;
+}
+
+/* The end of a call was not seen, or it could not be kept: of a connection that is read, bytes may have passed. */
+static __noinline int give_up_call(__u64 object, __u32 direction)
+{
+	__u64 cookie = cookie_by_hello(object);
+	__u32 *slot;
+
+	if (!cookie)
+		cookie = cookie_of_fd(fd_of_ssl(object));
+	slot = cookie ? bpf_map_lookup_elem(&tls_slots, &cookie) : 0;
+	if (slot)
+		miss(*slot, direction);
+	return 0;
 }
 
 /* A call begins. count_at: as in struct call. */
@@ -214,37 +249,21 @@ static __always_inline int begin_call(struct registers *regs, __u32 direction, _
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct call call = {}, *before = bpf_map_lookup_elem(&calls, &thread);
-	struct connection *c;
-	int slot;
 
-	if (before) { /* the end of one was not seen */
-		call = *before;
-		bpf_map_delete_elem(&calls, &thread);
-		miss(call.slot, call.direction);
-	}
-	slot = slot_of_ssl(ARGUMENT_1(regs));
-	if (slot < 0)
-		return 0;
-	c = connection_from(slot);
-	if (!c || c->protocol == OPAQUE)
-		return 0;
-	if (c->process != thread >> 32) { /* handed on, and what passed before the probes were here was not seen */
-		c->process = thread >> 32;
-		miss(slot, IN);
-		miss(slot, OUT);
-	}
+	if (before)
+		give_up_call(before->object, before->direction);
 	call.buffer = ARGUMENT_2(regs);
 	call.count_at = count_at;
-	call.at = bpf_ktime_get_ns();
-	call.slot = slot;
+	call.at = direction == OUT ? bpf_ktime_get_ns() : 0;
+	call.object = ARGUMENT_1(regs);
 	call.direction = direction;
 	if (bpf_map_update_elem(&calls, &thread, &call, BPF_ANY))
-		miss(slot, direction);
+		give_up_call(call.object, direction);
 	return 0;
 }
 
 /* So many bytes have passed. */
-static __noinline int take_bytes(const struct call *call, __u32 count)
+static __noinline int take_bytes(const struct call *call, __u32 slot, __u32 count)
 {
 	struct connection *c;
 	struct stream *s;
@@ -252,7 +271,7 @@ static __noinline int take_bytes(const struct call *call, __u32 count)
 
 	if (!call)
 		return 0;
-	c = connection_from(call->slot);
+	c = connection_from(slot);
 	if (!c)
 		return 0;
 	s = stream_of(c, call->direction);
@@ -269,15 +288,21 @@ static __noinline int take_bytes(const struct call *call, __u32 count)
 	if (s->phase == UNTIL_CLOSE)
 		s->next = to;
 	else if (to > s->next || (to == s->next && s->passing))
-		parse(call->slot, c, call->direction, s->next - from, to - s->next);
+		parse(slot, c, call->direction, s->next - from, to - s->next);
 	return 0;
 }
 
+/*
+ * A call is over. Only now is it asked which connection it was on: most calls that read do so in vain, and the handshake
+ * may have been part of it.
+ */
 static __always_inline int end_call(struct registers *regs, __u32 direction)
 {
 	__u64 thread = bpf_get_current_pid_tgid(), count = 0;
 	struct call call, *begun = bpf_map_lookup_elem(&calls, &thread);
 	__s32 result = RESULT(regs);
+	struct connection *c;
+	int slot;
 
 	if (!begun)
 		return 0;
@@ -285,12 +310,23 @@ static __always_inline int end_call(struct registers *regs, __u32 direction)
 	bpf_map_delete_elem(&calls, &thread);
 	if (result <= 0)
 		return 0;
+	slot = slot_of_ssl(call.object);
+	if (slot < 0)
+		return 0;
+	c = connection_from(slot);
+	if (!c || c->protocol == OPAQUE)
+		return 0;
+	if (c->process != thread >> 32) { /* handed on, and what passed before the probes were here was not seen */
+		c->process = thread >> 32;
+		miss(slot, IN);
+		miss(slot, OUT);
+	}
 	if (call.direction != direction ||
 	    (call.count_at && bpf_probe_read_user(&count, sizeof(count), (void *)call.count_at))) {
-		miss(call.slot, call.direction);
+		miss(slot, call.direction);
 		return 0;
 	}
-	return take_bytes(&call, call.count_at ? count : result);
+	return take_bytes(&call, slot, call.count_at ? count : result);
 }
 
 PROBE("uprobe", enter_read)

@@ -19,7 +19,7 @@ packages=(libbpf1 clang llvm libbpf-dev linux-libc-dev)
 if $with_tests; then
   # shellcheck source=../test/vm/packages.sh
   . test/vm/packages.sh
-  packages+=(libclang-rt-dev bpftool nginx-light wrk apache2-utils nghttp2-client nghttp2-server prometheus iproute2 nftables curl openssl
+  packages+=(libclang-rt-dev bpftool nginx-light wrk apache2-utils nghttp2-client nghttp2-server prometheus iproute2 nftables curl wget openssl
     chromium procps dnsmasq-base bind9-dnsutils python3-grpcio python3-hpack "${VM_PACKAGES[@]}")
 fi
 

@@ -206,6 +206,23 @@ struct {
 	__type(key, __u64);
 	__type(value, struct tls_socket);
 } tls_sockets SEC(".maps");
+
+/* ... and which socket it is that a ClientHello passed: its 32 random bytes, on either side of it. */
+struct tls_hello {
+	__u64 random[4];
+	__u64 cgroup; /* of the socket */
+	__u64 server; /* it came in here */
+};
+
+#define AMBIGUOUS_HELLO (~0ull) /* instead of a cookie */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct tls_hello);
+	__type(value, __u64);
+} tls_hellos SEC(".maps");
+
 /* An index or an id for a new key, or that of whoever was faster; what `overflow` says if none is left. */
 #define TAKE_INDEX(map, free, key, overflow)                                                                      \
 	({                                                                                                        \

@@ -67,7 +67,7 @@ __attribute__((noinline)) int classify(SOURCE source, __u32 direction)
 	s = stream_of(c, direction);
 	switch (carries_tls(c, s)) {
 	case TLS_YES:
-		count_tls(source, c);
+		count_tls(source, c, direction);
 		return STOP;
 	case TLS_PERHAPS: /* too little to tell: the rest comes with the next segment */
 		return STOP;

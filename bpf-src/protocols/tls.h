@@ -12,6 +12,8 @@ enum record_type { ALERT = 21, HANDSHAKE, APPLICATION_DATA };
 enum handshake_type { CLIENT_HELLO = 1, SERVER_HELLO };
 
 #define RECORD_HEADER 5
+#define RANDOM 11	 /* of a ClientHello that begins a record (RFC 8446 4, 4.1.2): where it is */
+#define RANDOM_LENGTH 32
 #define LONGEST_RECORD (16384 + 2048) /* RFC 5246 6.2.3 */
 #define SHORTEST_DATA 17	      /* with what protects its integrity, and at least one byte of what it protects */
 
@@ -79,7 +81,7 @@ static __noinline int carries_tls(const struct connection *c, const struct strea
 #ifdef INSIDE_TLS
 
 /* TLS inside TLS is not looked into. */
-static __always_inline void count_tls(SOURCE slot, struct connection *c)
+static __always_inline void count_tls(SOURCE slot, struct connection *c, __u32 direction)
 {
 	c->protocol = OPAQUE;
 }
@@ -120,8 +122,38 @@ static __noinline int tell_tls(struct connection *c)
 	return 0;
 }
 
+/*
+ * By the random bytes of its ClientHello, which the library keeps, too. The same ones on two sockets of one cgroup (who
+ * hands TLS on unread has them) stand for neither.
+ */
+static __noinline int publish_hello(struct connection *c, __u32 direction)
+{
+	struct tls_hello hello = {};
+	__u64 at, header, *other;
+	struct stream *s;
+
+	if (!c)
+		return 0;
+	s = stream_of(c, direction);
+	at = bounded(s->at);
+	header = __builtin_bswap64(eight(s, at));
+	if (!c->synced || s->end < at + RANDOM + RANDOM_LENGTH || RECORD_TYPE(header) != HANDSHAKE ||
+	    RECORD_FIRST(header) != CLIENT_HELLO)
+		return 0;
+	for (int i = 0; i < RANDOM_LENGTH / 8; i++)
+		hello.random[i] = eight(s, at + RANDOM + 8 * i);
+	hello.cgroup = c->cgroup;
+	hello.server = direction == IN;
+	if (!bpf_map_update_elem(&tls_hellos, &hello, &c->tls_cookie, BPF_NOEXIST))
+		return 0;
+	other = bpf_map_lookup_elem(&tls_hellos, &hello);
+	if (other && *other != c->tls_cookie)
+		*other = AMBIGUOUS_HELLO;
+	return 0;
+}
+
 /* The connection carries TLS. */
-static __always_inline void count_tls(SOURCE skb, struct connection *c)
+static __always_inline void count_tls(SOURCE skb, struct connection *c, __u32 direction)
 {
 	struct control *wanted;
 	__u32 zero = 0;
@@ -129,8 +161,10 @@ static __always_inline void count_tls(SOURCE skb, struct connection *c)
 	note(c->role, CONNECTIONS_TLS, 1);
 	c->protocol = OPAQUE;
 	wanted = bpf_map_lookup_elem(&control, &zero);
-	if (wanted && wanted->decode_tls)
+	if (wanted && wanted->decode_tls) {
 		c->tls_cookie = bpf_get_socket_cookie(skb);
+		publish_hello(c, direction);
+	}
 	barrier(); /* who sees that it does, on another CPU, must see the cookie */
 	c->tls = 1;
 	tell_tls(c);

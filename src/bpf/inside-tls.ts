@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { closeSync, openSync } from 'node:fs';
 import { type CountingOptions, configureCounting, type Maps } from './counting.js';
 import { bpfFailure } from './failure.js';
 import { structs } from './generated/counts.js';
@@ -31,6 +32,8 @@ const GRACE = 500_000_000n;
 export interface InsideTlsOptions extends Pick<CountingOptions, 'boundaries' | 'stripes'> {
   /** The maps of the instance to count in. */
   readonly maps: Maps;
+  /** The cgroup-v2 directory whose processes are read, with all below it: others are not, wherever they meet a probe. */
+  readonly cgroup: string;
   /** Connections that can be read at a time. */
   readonly connections: number;
 }
@@ -62,6 +65,7 @@ export class InsideTls implements Disposable {
     const object = await spec.load();
     try {
       const running = new InsideTls(object, options);
+      running.#watch(options.cgroup);
       running.#want(1);
       return running;
     } catch (error) {
@@ -74,16 +78,21 @@ export class InsideTls implements Disposable {
     return Uprobe.attach(this.#programs.get(program)!, target);
   }
 
-  /** From now on all calls of the process are seen. */
-  seeAllOf(pid: number): void {
-    this.#map('tls_processes').update(new Uint32Array([pid]), new BigUint64Array([process.hrtime.bigint()]));
+  /** All calls of the process are seen since then, ns of the monotonic clock; 0 = not all are, so it is not read for now. */
+  seeAllOf(pid: number, since: bigint): void {
+    this.#map('tls_processes').update(new Uint32Array([pid]), new BigUint64Array([since]));
+  }
+
+  /** The same for every process of which nothing was said. */
+  seeAllOfOthers(since: bigint): void {
+    this.seeAllOf(0, since);
   }
 
   forget(pid: number): void {
     for (const map of ['tls_processes', 'tls_uncertain']) this.#map(map).delete(new Uint32Array([pid]));
   }
 
-  /** Processes in which the library did not say on which socket it is: those calls are not read. */
+  /** Processes in which it was not certain on which socket some calls were: those are not read. */
   get uncertain(): readonly number[] {
     const { count, keys } = this.#map('tls_uncertain').read();
     return [...new Uint32Array(keys.slice(0, count * 4).buffer)];
@@ -134,6 +143,15 @@ export class InsideTls implements Disposable {
     const result = libbpf().bpf_prog_test_run_opts(this.#programs.get('over')!.fd, options);
     if (result < 0) throw bpfFailure('settle a connection that has ended', result);
     this.#map('free_slots').push(new Uint32Array([slot]));
+  }
+
+  #watch(cgroup: string): void {
+    const directory = openSync(cgroup, 'r');
+    try {
+      this.#map('watched').update(new Uint32Array([0]), new Uint32Array([directory]));
+    } finally {
+      closeSync(directory);
+    }
   }
 
   /** Whether the programs that see packets tell which connections carry TLS. */

@@ -101,7 +101,6 @@ export interface ProgramLoadOptions {
 export interface UprobeOptions {
   sz: number;
   retprobe: boolean;
-  func_name: string;
 }
 
 const uprobeOptions = koffi.struct({

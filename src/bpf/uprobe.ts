@@ -4,17 +4,19 @@ import { destroyLink, errno, libbpf, type Pointer, UPROBE_OPTIONS_SIZE } from '.
 import type { BpfProgram } from './object.js';
 
 export interface UprobeTarget {
-  /** The process, with all its threads; not its children. */
+  /** The process, with all its threads; not its children. -1 = every process of the machine that has the file mapped. */
   readonly pid: number;
   /** The file that it has mapped, under a name by which this process finds it. */
   readonly file: string;
-  /** A function that the file exports. */
+  /** The function, for people. */
   readonly symbol: string;
+  /** Where it begins in the file. */
+  readonly offset: number;
   /** Run when the function returns, not when it is called. */
   readonly atReturn: boolean;
 }
 
-/** A program at a function of one process. It ends when it is disposed of, not with the process. */
+/** A program at a function. It ends when it is disposed of, not with the process. */
 export class Uprobe implements AsyncDisposable {
   #link: Pointer | undefined;
 
@@ -22,11 +24,11 @@ export class Uprobe implements AsyncDisposable {
     this.#link = link;
   }
 
-  /** @throws MeshtapError `BPF_FAILED` if there is no such process, file or symbol. */
+  /** @throws MeshtapError `BPF_FAILED` if there is no such process, file or place in it. */
   static attach(program: BpfProgram, target: UprobeTarget): Uprobe {
-    const { pid, file, symbol, atReturn } = target;
-    const options = { sz: UPROBE_OPTIONS_SIZE, retprobe: atReturn, func_name: symbol };
-    const link = libbpf().bpf_program__attach_uprobe_opts(program.address, pid, file, 0, options);
+    const { pid, file, offset, atReturn } = target;
+    const options = { sz: UPROBE_OPTIONS_SIZE, retprobe: atReturn };
+    const link = libbpf().bpf_program__attach_uprobe_opts(program.address, pid, file, offset, options);
     if (link === null) throw failure(target, errno());
     return new Uprobe(link);
   }
@@ -40,4 +42,4 @@ export class Uprobe implements AsyncDisposable {
 }
 
 const failure = ({ pid, file, symbol }: UprobeTarget, errno: number): MeshtapError =>
-  bpfFailure(`probe ${symbol} of ${file} in process ${pid}`, errno);
+  bpfFailure(`probe ${symbol} of ${file}${pid === -1 ? '' : ` in process ${pid}`}`, errno);

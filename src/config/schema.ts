@@ -443,8 +443,9 @@ export const schema = z
           .boolean({ error: 'true or false' })
           .default(false)
           .describe(
-            'Read inside TLS: requests of processes that use OpenSSL 3.0 or 3.1 on sockets of their own are measured. ' +
-              'Each call of such a process into its library takes some microseconds longer.',
+            'Read inside TLS: requests of processes that use OpenSSL or GnuTLS, as Node does, are measured. Each call of ' +
+              'such a process into its library takes some microseconds longer, and about one microsecond in other ' +
+              'processes that have the same file mapped.',
           ),
       })
       .prefault({})

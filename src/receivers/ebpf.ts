@@ -29,8 +29,8 @@ export interface EbpfOptions {
   /** How many entries there may be. @default 2048 pairs, 8192 series, 4096 early segments, 2048 lookups, 512 names */
   limits?: Partial<Limits>;
   /**
-   * Read inside TLS, where processes of the cgroup use OpenSSL 3.0 or 3.1 on sockets of their own. Probes cost these
-   * processes microseconds per call. Needs BTF of the kernel. @default false
+   * Read inside TLS, where processes of the cgroup use OpenSSL, in Node, too. Probes cost whoever uses the same files
+   * microseconds per call. Needs BTF of the kernel. @default false
    */
   tls?: boolean;
   /** A series without traffic for so long makes room for others, milliseconds. @default 3600000, an hour */
@@ -109,7 +109,12 @@ async function readInsideTls(
   log: Logger,
 ): Promise<TlsWatcher | MeshtapError> {
   try {
-    const inside = await InsideTls.load({ ...counting, maps, connections: TLS_CONNECTIONS });
+    const inside = await InsideTls.load({
+      ...counting,
+      maps,
+      cgroup: cgroup.path,
+      connections: TLS_CONNECTIONS,
+    });
     return new TlsWatcher({ cgroup: cgroup.path, inside, log });
   } catch (error) {
     if (!(error instanceof MeshtapError)) throw error;

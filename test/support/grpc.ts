@@ -32,9 +32,14 @@ export interface Calls {
   readonly cancel?: number;
 }
 
-/** Starts a server in the service `server`; it ends with the scope. Returns its address. */
-export async function grpcServer(scope: Scope, implementation: Implementation): Promise<string> {
-  const child = scope.start('server', COMMANDS[implementation]('server'), {
+/** Starts a server in the service `server`; it ends with the scope. Inside TLS, grpc-js only. Returns its address. */
+export async function grpcServer(
+  scope: Scope,
+  implementation: Implementation,
+  tls?: { readonly key: string; readonly certificate: string },
+): Promise<string> {
+  const command = [...COMMANDS[implementation]('server'), ...(tls ? [tls.key, tls.certificate] : [])];
+  const child = scope.start('server', command, {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const [port] = (await once(createInterface(child.stdout!), 'line')) as [string];
@@ -51,4 +56,20 @@ export async function grpcCalls(
   const { status, stdout, stderr } = await scope.run('client', command);
   if (status !== 0) throw new Error(stderr);
   return JSON.parse(stdout) as Record<string, number>;
+}
+
+/** The same inside TLS, by grpc-js, in a process that waits until it is told to begin. */
+export function grpcTlsCalls(
+  scope: Scope,
+  { address, plan, certificate }: { address: string; plan: readonly Calls[]; certificate: string },
+): { begin(): Promise<Record<string, number>> } {
+  const command = [...COMMANDS['grpc-js']('client'), address, JSON.stringify(plan), certificate];
+  const child = scope.start('client', command, { stdio: ['pipe', 'pipe', 'inherit'] });
+  return {
+    begin: async () => {
+      child.stdin!.write('begin\n');
+      const [line] = (await once(createInterface(child.stdout!), 'line')) as [string];
+      return JSON.parse(line) as Record<string, number>;
+    },
+  };
 }

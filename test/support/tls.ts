@@ -94,22 +94,38 @@ export class TlsClient {
   }
 }
 
-/** Python's HTTPS client in a service, on one connection: with a socket, or with TLS that reads from memory. */
+/**
+ * Python's HTTPS client in a service, on one connection: with a socket, or with TLS that reads from memory, and then on so
+ * many connections at the same time.
+ */
 export class PythonClient {
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterableIterator<string>;
   readonly #closed: Promise<unknown>;
 
-  constructor(scope: Scope, port: number, kind: 'sync' | 'asyncio', service = 'client') {
+  constructor(
+    scope: Scope,
+    port: number,
+    kind: 'sync' | 'asyncio',
+    {
+      connections = 1,
+      libraries,
+    }: {
+      connections?: number /** Directory of shared libraries that come first. */;
+      libraries?: string;
+    } = {},
+  ) {
     const script = join(import.meta.dirname, '../fixtures/https-client.py');
-    this.#child = scope.start(service, ['python3', script, String(port), kind], {
+    const environment = libraries === undefined ? [] : ['env', `LD_LIBRARY_PATH=${libraries}`];
+    const command = [...environment, 'python3', script, String(port), kind, String(connections)];
+    this.#child = scope.start('client', command, {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     this.#closed = new Promise((resolve) => this.#child.once('close', resolve));
     this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
   }
 
-  /** The status of the answer, or `closed`. */
+  /** The status of the answer (of all answers, if there are several connections), or `closed`. */
   async ask(path: string): Promise<string> {
     this.#child.stdin!.write(`${path}\n`);
     const { value, done } = await this.#lines.next();
@@ -121,6 +137,92 @@ export class PythonClient {
   async hangUp(): Promise<void> {
     this.#child.stdin!.end();
     await this.#closed;
+  }
+}
+
+/** Numbers by `GET 200`. */
+export type Tally = Record<string, number>;
+
+interface NodeServerPlan {
+  readonly certificate: Certificate;
+  readonly http2?: boolean;
+}
+
+export interface NodeClientPlan {
+  /** Where the connections lead to, in turn. @default the server in the same process */
+  readonly ports?: readonly number[];
+  readonly requests: number;
+  readonly connections: number;
+  readonly http2?: boolean;
+  readonly paths: readonly string[];
+}
+
+/** HTTPS or HTTP/2 in Node, which reads TLS from memory: a server, a client, or both in one process. */
+export class NodeHttps {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterableIterator<string>;
+  readonly #closed: Promise<unknown>;
+  #port = 0;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    this.#closed = new Promise((resolve) => child.once('close', resolve));
+    this.#lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  static async start(
+    scope: Scope,
+    service: string,
+    { serve, ask, node = process.execPath }: { serve?: NodeServerPlan; ask?: NodeClientPlan; node?: string },
+  ): Promise<NodeHttps> {
+    const plan = {
+      ask,
+      ...(serve && {
+        serve: { key: serve.certificate.key, cert: serve.certificate.certificate, http2: serve.http2 },
+      }),
+    };
+    const script = join(import.meta.dirname, '../fixtures/https-node.js');
+    const one = new NodeHttps(
+      scope.start(service, [node, script, JSON.stringify(plan)], { stdio: ['pipe', 'pipe', 'inherit'] }),
+    );
+    one.#port = Number(await one.#next());
+    return one;
+  }
+
+  /** Of the server. */
+  get port(): number {
+    return this.#port;
+  }
+
+  /** All requests of the plan; resolves with what they came to, for each port. */
+  async ask(): Promise<Tally[]> {
+    return (await this.#order('ask')) as Tally[];
+  }
+
+  /** What the server answered since this was last asked. */
+  async takeTally(): Promise<Tally> {
+    return (await this.#order('tally')) as Tally;
+  }
+
+  /** Closes the client's connections. */
+  async hangUp(): Promise<void> {
+    await this.#order('hang up');
+  }
+
+  async end(): Promise<void> {
+    this.#child.stdin!.end();
+    await this.#closed;
+  }
+
+  #order(line: string): Promise<unknown> {
+    this.#child.stdin!.write(`${line}\n`);
+    return this.#next();
+  }
+
+  async #next(): Promise<unknown> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error('Node ended');
+    return JSON.parse(value);
   }
 }
 
@@ -145,4 +247,42 @@ export class TlsLoad {
     const status = await this.#closed;
     if (status !== 0) throw new Error(`h2load ended with ${status}`);
   }
+}
+
+const COMMANDS = {
+  /** OpenSSL, with its own way to the socket. */
+  curl: ['curl', '-sS', '--noproxy', '*', '--insecure', '--config', '-'],
+  /** GnuTLS. */
+  wget: ['wget', '-q', '--no-proxy', '--no-check-certificate', '--output-document', '/dev/null', '-i', '-'],
+};
+
+/** A command that waits for its URLs, and then asks for one after the other. */
+export class UrlClient {
+  readonly #child: ChildProcess;
+  readonly #lineOf: (url: string) => string;
+  readonly #closed: Promise<unknown>;
+
+  constructor(scope: Scope, command: keyof typeof COMMANDS) {
+    this.#lineOf = command === 'curl' ? (url) => `url = "${url}"\noutput = "/dev/null"` : (url) => url;
+    this.#child = scope.start('client', COMMANDS[command], { stdio: ['pipe', 'ignore', 'inherit'] });
+    this.#closed = new Promise((resolve) => this.#child.once('close', resolve));
+  }
+
+  async run(urls: readonly string[]): Promise<void> {
+    this.#child.stdin!.end(urls.map((url) => `${this.#lineOf(url)}\n`).join(''));
+    await this.#closed;
+  }
+}
+
+/** Hands TLS on unread, in a service, to a port. Resolves with the port to connect to. It ends with its scope. */
+export async function relay(scope: Scope, service: string, port: number): Promise<number> {
+  const script = join(import.meta.dirname, '../fixtures/relay.js');
+  const child = scope.start(service, [process.execPath, script, String(port)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  for await (const line of createInterface({ input: child.stdout! })) {
+    child.stdout!.resume();
+    return Number(line);
+  }
+  throw new Error('the relay ended before it listened');
 }

@@ -423,6 +423,14 @@ export const structs = {
       missed: { offset: 87, size: 1, type: 'u8' },
     },
   },
+  tls_hello: {
+    size: 48,
+    fields: {
+      random: { offset: 0, size: 32, type: 'u64[4]' },
+      cgroup: { offset: 32, size: 8, type: 'u64' },
+      server: { offset: 40, size: 8, type: 'u64' },
+    },
+  },
   handshake_key: {
     size: 8,
     fields: {
@@ -527,6 +535,7 @@ export const maps = {
   route_pages: { type: 2, flags: 0, maxEntries: 2, key: { type: 'u32', size: 4 }, value: { type: 'struct route_page', size: 8192 } },
   route_scopes: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct server_key', size: 24 }, value: { type: 'u32', size: 4 } },
   tls_sockets: { type: 9, flags: 0, maxEntries: 8192, key: { type: 'u64', size: 8 }, value: { type: 'struct tls_socket', size: 88 } },
+  tls_hellos: { type: 9, flags: 0, maxEntries: 8192, key: { type: 'struct tls_hello', size: 48 }, value: { type: 'u64', size: 8 } },
   handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 24 } },
   naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 376 } },
   dns_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct dns_stream', size: 912 } },

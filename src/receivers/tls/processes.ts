@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** The processes of a cgroup-v2 directory and of all below it. */
@@ -25,6 +25,10 @@ export function imageOf(pid: number): string | undefined {
     return `${dev}:${ino}:${stat.slice(stat.lastIndexOf(')')).split(' ')[20]}`;
   });
 }
+
+/** The path of what it executes, as the process knows it. */
+export const executableOf = (pid: number): string | undefined =>
+  orNothing(() => readlinkSync(`/proc/${pid}/exe`));
 
 /** What the process calls itself, and its id: `nginx (17)`. */
 export const nameOf = (pid: number): string =>
@@ -50,6 +54,19 @@ export function mappedFiles(pid: number): MappedFile[] {
     if (orNothing(() => String(statSync(here).ino)) === inode) found.set(path, { path, here });
   }
   return [...found.values()];
+}
+
+/** OVERLAYFS_SUPER_MAGIC of linux/magic.h */
+const OVERLAY = 0x794c7630;
+
+/**
+ * What tells the file from all others, whatever names it has; undefined where that can not be told: two overlays show one
+ * file of their layers as two.
+ */
+export function identityOf(file: string): string | undefined {
+  if (statfsSync(file).type === OVERLAY) return undefined;
+  const { dev, ino } = statSync(file);
+  return `${dev}:${ino}`;
 }
 
 /** Processes come and go while one looks. */

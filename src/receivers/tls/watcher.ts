@@ -2,11 +2,17 @@ import type { Logger } from 'pino';
 import type { InsideTls } from '../../bpf/inside-tls.js';
 import type { Uprobe } from '../../bpf/uprobe.js';
 import { explain } from '../../errors.js';
-import type { TlsLibrary } from './library.js';
-import { openssl } from './openssl.js';
-import { imageOf, mappedFiles, nameOf, processesIn } from './processes.js';
+import { type PlacedProbe, probesFor } from './files.js';
+import {
+  executableOf,
+  identityOf,
+  imageOf,
+  type MappedFile,
+  mappedFiles,
+  nameOf,
+  processesIn,
+} from './processes.js';
 
-const LIBRARIES: readonly TlsLibrary[] = [openssl];
 /** Milliseconds between two looks at the processes; a connection that is older than the probes is read from its middle. */
 const LOOK = 250;
 /** Whether a process executes something else is asked at each of its first looks, then at each so-manieth. */
@@ -14,6 +20,8 @@ const YOUNG = 8;
 const OFTEN = 4;
 /** Whether it has loaded a library by now is asked as often at first, and after so many looks at each so-manieth. */
 const SELDOM = 32;
+/** A file that no process uses any more keeps its probes for so many looks: most come back. */
+const KEPT = 240;
 
 /**
  * The kernel takes about 100 ms for each probe that ends, one after the other. While so many wait for it, no process is
@@ -21,26 +29,46 @@ const SELDOM = 32;
  */
 const MOST_ENDING = 256;
 
+/** What is probed: a file, for all processes that have it mapped, or one process's copy of it. */
+interface Probed {
+  readonly probes: readonly Uprobe[];
+  /** ns of the monotonic clock, when all of them were there. */
+  readonly since: bigint;
+  /** Looks in a row at which no process used it. */
+  idle: number;
+  /** Its probes are ending. Those that are set beside them would run twice. */
+  over: boolean;
+}
+
 interface Watched {
   readonly image: string;
-  readonly probes: Uprobe[];
-  library: string | undefined;
+  /** Paths of the files that were looked at: a process may have several libraries. */
+  readonly seen: Set<string>;
+  /** Those of its files that are probed for all. */
+  readonly shared: Set<Probed>;
+  /** Those that are probed for it alone. */
+  readonly own: Set<Probed>;
   looks: number;
   problem: string | undefined;
 }
 
 export interface TlsWatcherOptions {
-  /** The cgroup-v2 directory whose processes are probed, with all below it. */
+  /** The cgroup-v2 directory whose processes are read, with all below it. */
   readonly cgroup: string;
   readonly inside: InsideTls;
   readonly log: Logger;
 }
 
-/** Sees to it that every process of a cgroup which uses a TLS library that can be read is probed, and no other. */
+/**
+ * Sees to it that every TLS library which processes of a cgroup use is probed, as far as it can be read. Probes are set at
+ * the file, once for all its processes and for those to come; where one can not tell which file it is, at each process.
+ */
 export class TlsWatcher implements AsyncDisposable {
   readonly #options: TlsWatcherOptions;
   readonly #processes = new Map<number, Watched>();
+  readonly #files = new Map<string, Probed>();
   readonly #timer: NodeJS.Timeout;
+  #closed = false;
   #failure: string | undefined;
   /** Probes that are about to end, and when the last of them will have. */
   #ending = 0;
@@ -60,13 +88,15 @@ export class TlsWatcher implements AsyncDisposable {
     const failed = [...this.#processes].flatMap(([pid, { problem }]) =>
       problem === undefined ? [] : [`${nameOf(pid)}: ${problem}`],
     );
-    const uncertain = inside.uncertain.map(
-      (pid) => `${nameOf(pid)}: its library does not say on which socket it is`,
-    );
+    const uncertain = inside.uncertain
+      .filter((pid) => this.#processes.has(pid))
+      .map((pid) => `${nameOf(pid)}: it is not certain which of its connections some calls are on`);
     const reasons = [...failed, ...uncertain];
+    const probed = [...this.#files.values(), ...watched.flatMap(({ own }) => [...own])];
     return {
-      'processes read inside TLS': watched.filter(({ probes }) => probes.length > 0).length,
-      'TLS probes': watched.reduce((sum, { probes }) => sum + probes.length, 0),
+      'processes read inside TLS': watched.filter(({ own, shared }) => own.size + shared.size > 0).length,
+      'TLS libraries probed': probed.length,
+      'TLS probes': probed.reduce((sum, { probes }) => sum + probes.length, 0),
       ...(this.#ending > 0 && { 'TLS probes that end': this.#ending }),
       'connections read inside TLS': `${inside.used} of ${inside.connections}`,
       ...(reasons.length > 0 && { 'TLS not read': reasons.join('; ') }),
@@ -77,6 +107,9 @@ export class TlsWatcher implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
     for (const pid of [...this.#processes.keys()]) this.#leave(pid);
+    this.#closed = true;
+    this.#options.inside.seeAllOfOthers(0n);
+    for (const { probes, over } of this.#files.values()) if (!over) this.#end(probes);
     await this.#ended;
     this.#options.inside.close();
   }
@@ -87,6 +120,7 @@ export class TlsWatcher implements AsyncDisposable {
       const there = new Set(processesIn(this.#options.cgroup));
       for (const pid of [...this.#processes.keys()]) if (!there.has(pid)) this.#leave(pid);
       for (const pid of there) this.#see(pid);
+      this.#dropUnused();
       this.#failure = undefined;
     } catch (error) {
       if (this.#failure === undefined) this.#options.log.error({ err: error }, 'reading inside TLS');
@@ -107,34 +141,102 @@ export class TlsWatcher implements AsyncDisposable {
     }
     if (image === undefined) return;
     if (!watched) {
-      // at the first look it may be about to execute something else, or to end
-      this.#processes.set(pid, { image, probes: [], library: undefined, looks: 1, problem: undefined });
-      return;
+      watched = { image, seen: new Set(), shared: new Set(), own: new Set(), looks: 0, problem: undefined };
+      this.#processes.set(pid, watched);
     }
     const looks = ++watched.looks;
-    const due = looks < SELDOM || (looks + pid) % SELDOM < OFTEN;
-    if (watched.library === undefined && due && this.#ending <= MOST_ENDING) this.#probe(pid, watched);
+    if (looks < SELDOM || (looks + pid) % SELDOM < OFTEN) this.#probe(pid, watched);
   }
 
   #probe(pid: number, watched: Watched): void {
-    for (const { path, here } of mappedFiles(pid)) {
-      const library = LIBRARIES.find((one) => one.matches(path));
-      if (!library) continue;
-      watched.library = library.name;
+    const executable = executableOf(pid);
+    for (const file of mappedFiles(pid)) {
+      if (watched.seen.has(file.path)) continue;
       try {
-        for (const { symbol, program, atReturn = false } of library.probes)
-          watched.probes.push(this.#options.inside.attach(program, { pid, file: here, symbol, atReturn }));
-        this.#options.inside.seeAllOf(pid);
-        this.#options.log.debug({ pid, file: path }, 'reads inside TLS');
+        const probes = probesFor(file, file.path === executable);
+        if (!probes) watched.seen.add(file.path);
+        else this.#probeFile(pid, watched, file, probes);
       } catch (error) {
-        this.#end(watched.probes.splice(0));
+        watched.seen.add(file.path);
         // it may have ended meanwhile
         if (imageOf(pid) === watched.image) {
           watched.problem = explain(error);
-          this.#options.log.warn({ err: error, pid, file: path }, 'TLS of a process is not read');
+          this.#options.log.warn({ err: error, pid, file: file.path }, 'TLS of a process is not read');
         }
       }
-      return;
+    }
+  }
+
+  #probeFile(pid: number, watched: Watched, file: MappedFile, probes: readonly PlacedProbe[]): void {
+    const { inside, log } = this.#options;
+    const identity = identityOf(file.here);
+    if (identity === undefined) {
+      // at the first look it may be about to execute something else, or to end
+      if (watched.looks === 1 || this.#ending > MOST_ENDING) return;
+      inside.seeAllOf(pid, 0n);
+      watched.own.add(this.#attach(pid, file, probes));
+    } else {
+      const shared = this.#files.get(identity) ?? this.#share(identity, file, probes);
+      if (shared.over) return;
+      watched.shared.add(shared);
+    }
+    watched.seen.add(file.path);
+    const since = [...watched.own, ...watched.shared].map((probed) => probed.since);
+    inside.seeAllOf(
+      pid,
+      since.reduce((last, one) => (one > last ? one : last)),
+    );
+    log.debug({ pid, file: file.path, shared: identity !== undefined }, 'reads inside TLS');
+  }
+
+  /** Until all probes of a file are there, and while they end, nothing new of processes is read that were not met yet. */
+  #share(identity: string, file: MappedFile, probes: readonly PlacedProbe[]): Probed {
+    const { inside } = this.#options;
+    inside.seeAllOfOthers(0n);
+    try {
+      const shared = this.#attach(-1, file, probes);
+      this.#files.set(identity, shared);
+      return shared;
+    } finally {
+      this.#seeOthersAgain();
+    }
+  }
+
+  #unshare(identity: string, shared: Probed): void {
+    shared.over = true;
+    this.#options.inside.seeAllOfOthers(0n);
+    this.#end(shared.probes);
+    this.#ended = this.#ended.then(() => {
+      this.#files.delete(identity);
+    });
+    this.#seeOthersAgain();
+  }
+
+  /** As soon as no probe is ending. */
+  #seeOthersAgain(): void {
+    if (this.#closed) return;
+    if (this.#ending === 0) this.#options.inside.seeAllOfOthers(process.hrtime.bigint());
+    else void this.#ended.then(() => this.#seeOthersAgain());
+  }
+
+  /** All of the probes, or none. pid: -1 for all processes. */
+  #attach(pid: number, file: MappedFile, placed: readonly PlacedProbe[]): Probed {
+    const probes: Uprobe[] = [];
+    try {
+      for (const { symbol, offset, program, atReturn = false } of placed)
+        probes.push(this.#options.inside.attach(program, { pid, file: file.here, symbol, offset, atReturn }));
+      return { probes, since: process.hrtime.bigint(), idle: 0, over: false };
+    } catch (error) {
+      this.#end(probes);
+      throw error;
+    }
+  }
+
+  #dropUnused(): void {
+    const used = new Set([...this.#processes.values()].flatMap(({ shared }) => [...shared]));
+    for (const [identity, probed] of this.#files) {
+      probed.idle = used.has(probed) ? 0 : probed.idle + 1;
+      if (probed.idle > KEPT && !probed.over) this.#unshare(identity, probed);
     }
   }
 
@@ -142,7 +244,7 @@ export class TlsWatcher implements AsyncDisposable {
     const watched = this.#processes.get(pid);
     this.#processes.delete(pid);
     this.#options.inside.forget(pid);
-    this.#end(watched?.probes ?? []);
+    for (const { probes } of watched?.own ?? []) this.#end(probes);
   }
 
   #end(probes: readonly Uprobe[]): void {

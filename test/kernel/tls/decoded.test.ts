@@ -1,54 +1,12 @@
 // What is counted inside TLS is what the server has in its log, on both sides; what can not be told is not counted.
 import { readdirSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { Meter } from '../../support/meter.js';
 import { Nginx } from '../../support/nginx.js';
 import { Scope } from '../../support/scope.js';
-import { Certificate, PythonClient, TlsLoad, type TlsVersion } from '../../support/tls.js';
-import { test as base } from '../../support/traffic.js';
-
-const PATIENCE = 600;
-
-/** Waits until so many processes are probed. */
-async function probed(meter: Meter, processes: number): Promise<void> {
-  for (let look = 0; ; look++) {
-    const found = (await meter.detail())['processes read inside TLS'];
-    if (found === processes) return;
-    if (look === PATIENCE) throw new Error(`${found} processes are probed, not ${processes}`);
-    await sleep(50);
-  }
-}
-
-const test = base
-  .extend('meter', { scope: 'file' }, async ({ scope }, { onCleanup }) => {
-    const meter = await Meter.attach(scope, { tls: true });
-    onCleanup(() => meter.agent[Symbol.asyncDispose]());
-    return meter;
-  })
-  // biome-ignore lint/correctness/noEmptyPattern: vitest reads from the pattern what a fixture depends on
-  .extend('certificate', { scope: 'file' }, async ({}, { onCleanup }) => {
-    const certificate = new Certificate();
-    onCleanup(() => certificate[Symbol.dispose]());
-    return certificate;
-  })
-  /** A server that starts after the agent: master and two workers. */
-  .extend('serve', { scope: 'file' }, async ({ scope, meter, certificate }, { onCleanup }) => {
-    const servers: Nginx[] = [];
-    onCleanup(() => {
-      for (const server of servers) server.removeFiles();
-    });
-    return async (options: { http2?: boolean; only?: TlsVersion } = {}) => {
-      const server = await Nginx.start(scope, { tls: certificate, ...options });
-      servers.push(server);
-      await probed(meter, servers.length * 3);
-      return {
-        server,
-        processes: servers.length * 3,
-        url: (path: string) => server.url(path).replace('http:', 'https:'),
-      };
-    };
-  });
+import { libraryOf, SharedLayer } from '../../support/shared-layer.js';
+import { NodeHttps, PythonClient, type Tally, TlsLoad, UrlClient } from '../../support/tls.js';
+import { probed, test } from '../../support/tls-stage.js';
 
 const PATHS = ['/ok', '/missing', '/busy', '/files/small', '/ok'];
 
@@ -58,9 +16,9 @@ test.for([
   { http2: true, only: '1.2' },
   { http2: true, only: '1.3' },
 ] as const)('h2load and nginx, $only, HTTP/2: $http2', async ({ http2, only }, { scope, meter, serve }) => {
-  const { server, url, processes } = await serve({ http2, only });
+  const { server, url } = await serve({ http2, only });
   const load = new TlsLoad(scope, { requests: 1000, connections: 20, http2 });
-  await probed(meter, processes + 1);
+  await probed(meter, 4);
   const seen = await meter.during(() => load.run(PATHS.map(url)));
   const log = server.takeLog();
   expect(Object.values(log).reduce((sum, n) => sum + n)).toBe(1000);
@@ -72,9 +30,9 @@ test.for([
 });
 
 test('Python, which reads and writes by other functions', async ({ scope, meter, serve }) => {
-  const { server, processes } = await serve();
+  const { server } = await serve();
   const client = new PythonClient(scope, server.port, 'sync');
-  await probed(meter, processes + 1);
+  await probed(meter, 4);
   const seen = await meter.during(async () => {
     for (const path of ['/ok', '/missing', '/files/large', '/ok']) await client.ask(path);
     await client.hangUp();
@@ -85,9 +43,9 @@ test('Python, which reads and writes by other functions', async ({ scope, meter,
 });
 
 test('a connection that ends without an answer', async ({ scope, meter, serve }) => {
-  const { server, processes } = await serve();
+  const { server } = await serve();
   const client = new PythonClient(scope, server.port, 'sync');
-  await probed(meter, processes + 1);
+  await probed(meter, 4);
   const seen = await meter.during(async () => {
     expect([await client.ask('/ok'), await client.ask('/nothing')]).toEqual(['200', 'closed']);
     await client.hangUp();
@@ -95,58 +53,68 @@ test('a connection that ends without an answer', async ({ scope, meter, serve })
   seen.expectExchanges({ 'GET 200 https': 1, 'GET closed https': 1 });
 });
 
-test('clients whose connection is not certain are not read, the server is', async ({
-  scope,
-  meter,
-  serve,
-}) => {
-  const { server, url, processes } = await serve();
-  const memory = new PythonClient(scope, server.port, 'asyncio');
-  await probed(meter, processes + 1);
-  const seen = await meter.during(async () => {
-    await memory.ask('/ok');
-    expect((await meter.detail())['TLS not read']).toMatch(
-      /^python3 \(\d+\): its library does not say on which socket it is$/,
-    );
-    await memory.hangUp();
-    const curl = ['curl', '-sS', '--noproxy', '*', '--insecure', url('/ok')];
-    expect((await scope.run('client', curl)).status).toBe(0);
-  });
-  expect(seen.requests('client')).toEqual({});
-  expect(seen.requests('server')).toEqual({ 'client > server|GET 200 https': 2 });
-  expect(seen.tcp('client')).toMatchObject({ tls: 2 });
-  expect(seen.tcp('client').tlsDecoded).toBeUndefined();
-  expect(seen.tcp('server')).toMatchObject({ tls: 2, tlsDecoded: 2 });
-});
-
 test('processes outside of the cgroup are let alone', async ({ meter, serve }) => {
-  const { server, processes } = await serve();
+  const { server } = await serve();
   await using elsewhere = new Scope('tls-elsewhere');
   const client = new PythonClient(elsewhere, server.port, 'sync');
   const seen = await meter.during(async () => {
     for (let i = 0; i < 3; i++) await client.ask('/ok');
   });
-  expect((await meter.detail())['processes read inside TLS']).toBe(processes);
+  expect((await meter.detail())['processes read inside TLS']).toBe(3);
   await client.hangUp();
   expect(seen.requests('client')).toEqual({});
   expect(Object.values(seen.requests('server'))).toEqual([3]);
 });
 
-test('processes that come and go leave nothing behind', async ({ scope, meter, serve }) => {
-  const { url, processes } = await serve();
-  await probed(meter, processes);
+test('processes that come and go are read from their first request on, by the probes that are there', async ({
+  scope,
+  meter,
+  certificate,
+  serve,
+}) => {
+  const { server, url } = await serve();
+  // one of each kind that is to come, so that their files are probed
+  const first = await NodeHttps.start(scope, 'other', { serve: { certificate } });
+  const waiting = new UrlClient(scope, 'curl');
+  await probed(meter, 5);
+  const probes = async () => (await meter.detail())['TLS probes'];
   const descriptors = () => readdirSync('/proc/self/fd').length;
-  const before = descriptors();
-  for (let round = 0; round < 5; round++) {
-    const clients = Array.from(
-      { length: 4 },
-      () => new TlsLoad(scope, { requests: 5, connections: 1, http2: false }),
-    );
-    await probed(meter, processes + clients.length);
-    await Promise.all(clients.map((client) => client.run([url('/ok')])));
-    await probed(meter, processes);
-  }
-  await expect.poll(descriptors, { timeout: 120_000, interval: 100 }).toBe(before);
+  const before = { probes: await probes(), descriptors: descriptors() };
+  const told: Tally = {};
+  const seen = await meter.during(async () => {
+    for (let round = 0; round < 4; round++) {
+      const anew = await NodeHttps.start(scope, 'anew', { serve: { certificate } });
+      const ask = { ports: [anew.port], requests: 20, connections: 4, paths: ['/ok', '/missing'] };
+      const client = await NodeHttps.start(scope, 'client', { ask });
+      for (const [name, n] of Object.entries((await client.ask())[0]!)) told[name] = (told[name] ?? 0) + n;
+      const curl = ['curl', '-sS', '--noproxy', '*', '--insecure', url('/busy')];
+      expect((await scope.run('client', curl)).status).toBe(0);
+      await Promise.all([client.end(), anew.end()]);
+    }
+  });
+  expect(server.takeLog()).toEqual({ 'GET 503': 4 });
+  const expected = Object.fromEntries(
+    Object.entries(told).map(([name, n]) => [`client > anew|${name} https`, n]),
+  );
+  for (const role of ['client', 'server'] as const)
+    expect(seen.requests(role)).toEqual({ ...expected, 'client > server|GET 503 https': 4 });
+  seen.expectReconciled();
+  await expect.poll(descriptors, { timeout: 60_000 }).toBe(before.descriptors);
+  expect(await probes()).toBe(before.probes);
+  await Promise.all([first.end(), waiting.run([url('/ok')])]);
+});
+
+test('containers that share the layer of their library', async ({ scope, meter, serve }) => {
+  const { server } = await serve();
+  using layer = new SharedLayer(libraryOf('curl', 'libssl'));
+  const clients = layer.views.map((libraries) => new PythonClient(scope, server.port, 'sync', { libraries }));
+  await probed(meter, 5);
+  expect((await meter.detail())['TLS libraries probed']).toBe(3);
+  const seen = await meter.during(async () => {
+    for (const client of clients) for (const path of ['/ok', '/missing', '/ok']) await client.ask(path);
+    await Promise.all(clients.map((client) => client.hangUp()));
+  });
+  seen.expectExchanges({ 'GET 200 https': 4, 'GET 404 https': 2 });
 });
 
 test('a connection that was open before: from its next request on', async ({ certificate }) => {
