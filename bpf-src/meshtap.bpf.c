@@ -263,6 +263,7 @@ static __always_inline void connect_failed(struct connection *c)
 	value = pair_value_of(c);
 	if (value)
 		add(c->reset ? &value->refused : c->released ? &value->cancelled : &value->unreachable, 1);
+	show_connection(c, FLOW_FAILED, c->reset ? FAILED_REFUSED : c->released ? FAILED_CANCELLED : FAILED_UNREACHABLE);
 }
 
 static __always_inline void closed(struct bpf_sock_ops *ctx)

@@ -116,6 +116,20 @@ static __noinline int count_protocol(struct connection *c, enum ledger_entry pro
 #define GRPC_TAG(status, rpc_method) ((__u64)(status) << 22 | (__u64)(rpc_method) << 27)
 #define EPOCH_TAG(epoch) ((__u64)(epoch) << 40)
 
+/* What a tag says, but for its epoch. */
+static __always_inline void describe(__u64 tag, struct http_key *key)
+{
+	key->status = tag & 1023;
+	key->method = tag >> 10 & 15;
+	key->version = tag >> 14 & 3;
+	key->failure = tag >> 16 & 63;
+	key->grpc_status = tag >> 22 & 31;
+	key->rpc_method = tag >> 27 & 8191;
+#ifdef INSIDE_TLS
+	key->tls = 1;
+#endif
+}
+
 static __noinline int series_of(struct connection *c, __u64 tag)
 {
 	struct http_key key = {};
@@ -123,15 +137,7 @@ static __noinline int series_of(struct connection *c, __u64 tag)
 	if (!c || c->pair < FIRST_INDEX)
 		return c ? overflow_of(c->role) : 0;
 	key.pair = c->pair;
-	key.status = tag & 1023;
-	key.method = tag >> 10 & 15;
-	key.version = tag >> 14 & 3;
-	key.failure = tag >> 16 & 63;
-	key.grpc_status = tag >> 22 & 31;
-	key.rpc_method = tag >> 27 & 8191;
-#ifdef INSIDE_TLS
-	key.tls = 1;
-#endif
+	describe(tag, &key);
 	return TAKE_INDEX(http_series, free_series, &key, overflow_of(c->role));
 }
 

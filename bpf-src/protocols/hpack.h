@@ -85,7 +85,8 @@ struct hpack {
 	__u16 entry[ENTRIES];
 	__u8 text[TEXT + 8];
 	struct rpc_method_key path;
-	__u8 slack[16]; /* copies are made eight bytes at a time */
+	__u8 slack[12]; /* copies are made eight bytes at a time */
+	__u32 path_index; /* the block has a path of the static table, by its index; 0 = it has none */
 };
 
 /* A name of up to 12 bytes, as it is or coded; zeros behind its end. */
@@ -307,8 +308,10 @@ static __always_inline void take_index(struct hpack *h)
 	meaning = meaning_of(h, index);
 	if (h->form == INDEXED) {
 		find(h, meaning);
-		if (meaning >> 12 == FIELD_PATH)
+		if (meaning >> 12 == FIELD_PATH) {
 			h->path_here = 0;
+			h->path_index = index < 62 ? index : 0;
+		}
 		return;
 	}
 	h->field = meaning >> 12;
@@ -474,6 +477,7 @@ static __always_inline void begin_block(struct hpack *h)
 {
 	__builtin_memset(h->found, 0, sizeof(h->found));
 	h->path_here = 0;
+	h->path_index = 0;
 	h->path_entry = 0;
 	h->place = AT_FIELD;
 }
