@@ -54,7 +54,7 @@ static __always_inline int is_watched(void)
  */
 static __always_inline struct flow_note *new_note(struct connection *c, __u32 number, const void *like)
 {
-	struct flow_note_key key = { .connection = c->tuple, .number = number };
+	struct flow_note_key key = { .connection = c->tuple, .number = number, .role = c->role };
 	struct flow_note *note;
 
 	if (bpf_map_update_elem(&flow_notes, &key, like, BPF_ANY))
@@ -173,6 +173,7 @@ static __noinline int tell_request(struct connection *c, __u64 tag, __u64 durati
 		return 0;
 	key.connection = c->tuple;
 	key.number = number;
+	key.role = c->role;
 	note = bpf_map_lookup_elem(&flow_notes, &key);
 	e = new_event(c, FLOW_REQUEST);
 	if (e) {

@@ -41,7 +41,7 @@ struct flow_note {
 struct flow_note_key {
 	__u64 connection;
 	__u32 number; /* of the request: HTTP/1, how many were before it, times 2; HTTP/2, its stream, which is odd */
-	__u32 reserved;
+	__u32 role; /* of the end: both may be here, and watched */
 };
 
 struct flow_event {

@@ -258,6 +258,13 @@ const yes = () => z.boolean({ error: 'true or false' }).default(true);
 
 const flows = z.strictObject({
   history: size('flows').default(4096).describe('How many flows are kept for those who ask later.'),
+  always: z
+    .boolean({ error: 'true or false' })
+    .default(false)
+    .describe(
+      'Have the kernel show requests also while nobody watches, so that those who ask later find them. It costs what a ' +
+        'watcher costs.',
+    ),
   redact: z
     .strictObject({
       query: yes().describe('Leave out query strings, and names and passwords in URLs.'),
@@ -388,6 +395,12 @@ export const schema = z
             'DNS names of addresses that services asked for; each service may have a pair with each.',
           ),
         identities: size('names').default(65_536).describe('Names of ends kept in memory.'),
+        flows: size('flows')
+          .default(5000)
+          .describe(
+            'Single requests and connections that the kernel shows per second, to all who watch together. Those beyond are ' +
+              'counted as lost, and in all metrics.',
+          ),
       })
       .prefault({})
       .describe('What meshtap may use at most. What comes beyond is counted in an overflow series.'),
@@ -415,11 +428,7 @@ export const schema = z
       ),
     identity: identity.prefault({}).describe('Who is at each end.'),
     receivers: receivers.prefault({ ebpf: {} }).describe('Where the numbers come from. Default: `ebpf`.'),
-    flows: flows
-      .prefault({})
-      .describe(
-        'Single requests, for `meshtap observe` and the API of Hubble. Only `replay` and `hubble` have them.',
-      ),
+    flows: flows.prefault({}).describe('Single requests, for `meshtap observe` and the API of Hubble.'),
     exporters: z
       .strictObject({
         prometheus: prometheus

@@ -33,6 +33,7 @@ import {
 import { Entries, type EntryMaps, Epoch } from './ebpf-entries.js';
 import { RpcMethods } from './ebpf-methods.js';
 import { PrefixTable } from './ebpf-prefixes.js';
+import { KernelWatch, type KernelWatchOptions } from './ebpf-watch.js';
 import type { Memory, Prefix, ReceiverStatus, RunningReceiver } from './receiver.js';
 import { TlsWatcher } from './tls/watcher.js';
 
@@ -43,9 +44,13 @@ export interface SweepOptions extends CountingOptions {
   readonly footprint: Footprint;
   /** What reads inside TLS, which ends with the sweeper, or why nothing does. Absent if nobody asked for it. */
   readonly insideTls?: TlsWatcher | MeshtapError | undefined;
+  /** For whom single requests are. Absent where there is nobody. */
+  readonly watch?: Pick<KernelWatchOptions, 'sink' | 'nameEnds' | 'rate' | 'log'> | undefined;
 }
 
 const NANOSECONDS = 1e9;
+/** How often names are read, between two sweeps, because a flow has one that is not known. */
+const A_SECOND = 1000;
 
 /** Reads the maps of an instance when it is asked, and makes room in them. */
 export class Sweeper implements RunningReceiver {
@@ -58,6 +63,7 @@ export class Sweeper implements RunningReceiver {
   readonly #names: DnsNames;
   readonly #methods: RpcMethods;
   readonly #prefixes: PrefixTable;
+  readonly #watch: KernelWatch | undefined;
   /** Whether a former process may have left something half done. */
   #recovering: boolean;
   #sweep: Promise<Counts> | undefined;
@@ -104,6 +110,7 @@ export class Sweeper implements RunningReceiver {
     this.#prefixes = new PrefixTable(this.#map('prefixes'), epoch);
     this.#recovering = instance.resumed;
     if (instance.resumed) epoch.advance();
+    this.#watch = options.watch && new KernelWatch({ ...options.watch, ...this.#flowSources() });
   }
 
   collect(): Promise<Counts> {
@@ -167,6 +174,7 @@ export class Sweeper implements RunningReceiver {
   async [Symbol.asyncDispose](): Promise<void> {
     const { insideTls } = this.#options;
     this.#open = false;
+    await this.#watch?.[Symbol.asyncDispose]();
     await this.#sweep?.catch(() => {}); // whoever asked for it is told
     if (insideTls instanceof TlsWatcher) await insideTls[Symbol.asyncDispose]();
     this.#instance.close();
@@ -228,7 +236,7 @@ export class Sweeper implements RunningReceiver {
       tcp: pairs.map((row) => tcpCounts(row, length)),
       http: exchanges.map((row) => httpCounts(row, length)),
       dns: lookups.map((row) => dnsCounts(row, length)),
-      ledger: ledgerLines(ledger),
+      ledger: [...ledgerLines(ledger), ...(this.#watch?.ledger() ?? [])],
       budgets: [
         { name: 'pairs', used: this.#pairs.slots.used, limit: limits.pairs - FIRST_INDEX },
         { name: 'series', used: this.#series.slots.used, limit: limits.series - FIRST_INDEX },
@@ -247,6 +255,26 @@ export class Sweeper implements RunningReceiver {
     const words = new Float64Array(LEDGER_WORDS);
     for (const totals of all) for (const [i, n] of totals.entries()) words[i]! += Number(n);
     return words;
+  }
+
+  #flowSources(): Pick<KernelWatchOptions, 'maps' | 'namesOf' | 'methodOf'> {
+    let readAt = Number.NEGATIVE_INFINITY;
+    return {
+      maps: {
+        watching: this.#map('watching'),
+        ring: this.#map('flow_ring'),
+        counts: this.#map('flow_counts'),
+        notes: this.#map('flow_notes'),
+      },
+      namesOf: (name, other) => {
+        const known = this.#names.of(name, other);
+        if (known || performance.now() - readAt < A_SECOND) return known;
+        readAt = performance.now();
+        this.#names.read();
+        return this.#names.of(name, other);
+      },
+      methodOf: (id) => this.#methods.of(id),
+    };
   }
 
   #entryMaps(keys: MapName, values: MapName, free: MapName): EntryMaps {

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { FlowSink } from '../flows/hub.js';
-import type { Counts } from './counts.js';
+import type { Counts, Pair } from './counts.js';
 
 /** What a receiver is given when it starts. */
 export interface ReceiverContext {
@@ -10,6 +10,16 @@ export interface ReceiverContext {
   readonly signal: AbortSignal;
   /** Where a receiver that is given flows hands them on to those who watch. Absent where nobody can. */
   readonly flows?: FlowSink | undefined;
+  /** Who the ends of a pair are, for flows; undefined while one may be told any moment. Absent where nobody knows. */
+  nameEnds?(pair: Pair): { readonly source: EndName | undefined; readonly destination: EndName | undefined };
+}
+
+/** Who an end is, in the words of the metrics. */
+export interface EndName {
+  readonly service: string;
+  readonly namespace: string;
+  readonly workload: string;
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 /** The state of one receiver, told apart by `state`. */

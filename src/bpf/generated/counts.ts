@@ -410,7 +410,7 @@ export const structs = {
     fields: {
       connection: { offset: 0, size: 8, type: 'u64' },
       number: { offset: 8, size: 4, type: 'u32' },
-      reserved: { offset: 12, size: 4, type: 'u32' },
+      role: { offset: 12, size: 4, type: 'u32' },
     },
   },
   flow_note: {
