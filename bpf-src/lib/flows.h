@@ -19,7 +19,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 512 * 1024);
+	__uint(max_entries, 1024 * 1024);
 } flow_ring SEC(".maps");
 
 struct {
@@ -121,32 +121,48 @@ static __noinline int note_line(struct connection *c, struct stream *s)
 	return 0;
 }
 
-/* A place in the ring for one more event, or 0: then it is counted as one that nobody was shown. */
-static __always_inline struct flow_event *new_event(struct connection *c, __u8 kind)
+/* Whether the rate lets one more pass. */
+static __always_inline int admit(__u64 now)
 {
-	__u32 zero = 0, stripe = bpf_get_smp_processor_id() & stripes_mask;
+	__u32 zero = 0;
 	struct watching *w = bpf_map_lookup_elem(&watching, &zero);
-	struct flow_counts *counts = bpf_map_lookup_elem(&flow_counts, &stripe);
-	__u64 now = bpf_ktime_get_ns();
-	struct flow_event *e;
 
-	if (!w || !counts)
+	if (!w)
 		return 0;
 	if (w->window != now >> FLOW_WINDOW) { /* two CPUs at once begin it twice, and let a few more pass */
 		w->window = now >> FLOW_WINDOW;
 		w->taken = 0;
 	}
-	if (w->taken >= w->quota) {
-		add(&counts->limited, 1);
+	if (w->taken >= w->quota)
+		return 0;
+	add(&w->taken, 1);
+	return 1;
+}
+
+static __always_inline void note_flow(enum flow_outcome outcome)
+{
+	__u32 stripe = bpf_get_smp_processor_id() & stripes_mask;
+	struct flow_counts *counts = bpf_map_lookup_elem(&flow_counts, &stripe);
+
+	if (counts)
+		add(&counts->count[outcome], 1);
+}
+
+/* A place in the ring for one more event, or 0: then it is counted as one that nobody was shown. */
+static __always_inline struct flow_event *new_event(struct connection *c, __u8 kind)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct flow_event *e = 0;
+
+	if (!admit(now)) {
+		note_flow(FLOWS_LIMITED);
 		return 0;
 	}
 	e = bpf_ringbuf_reserve(&flow_ring, sizeof(*e), 0);
 	if (!e) {
-		add(&counts->full, 1);
+		note_flow(FLOWS_FULL);
 		return 0;
 	}
-	add(&w->taken, 1);
-	add(&counts->shown, 1);
 	__builtin_memset(e, 0, sizeof(*e));
 	e->at = now;
 	e->kind = kind;
@@ -154,43 +170,49 @@ static __always_inline struct flow_event *new_event(struct connection *c, __u8 k
 	e->pair.cgroup = c->cgroup;
 	e->pair.role = c->role;
 	e->pair.port = c->role == ROLE_CLIENT ? c->remote_port : c->local_port;
-	name_peer(c, &e->pair);
 	__builtin_memcpy(e->local_address, c->local_address, 16);
 	__builtin_memcpy(e->remote_address, c->remote_address, 16);
 	e->local_port = c->local_port;
 	e->remote_port = c->remote_port;
+	name_end(c->peer_cgroup, c->remote_address, &e->pair);
+	if (e->pair.peer_kind == PEER_WORLD && c->role == ROLE_CLIENT)
+		use_name(c, &e->pair); /* it was looked up for the pair that this is counted in */
+	note_flow(FLOWS_SHOWN);
 	return e;
+}
+
+/* What was noted of a request goes with its event, if there is one. */
+static __always_inline void take_note(const struct connection *c, __u32 number, struct flow_event *e)
+{
+	struct flow_note_key key = { .connection = c->tuple, .number = number, .role = c->role };
+	struct flow_note *note = e ? bpf_map_lookup_elem(&flow_notes, &key) : 0;
+
+	if (note) {
+		e->text_form = note->text_form;
+		e->text_bytes = note->text_bytes;
+		__builtin_memcpy(e->trace, note->trace, FLOW_TRACE);
+		__builtin_memcpy(e->text, note->text, FLOW_TEXT);
+	}
+	bpf_map_delete_elem(&flow_notes, &key);
 }
 
 /* An exchange is over, and somebody watches. */
 static __noinline int tell_request(struct connection *c, __u64 tag, __u64 duration_ns, __u64 first_byte_ns, __u32 number)
 {
-	struct flow_note_key key = {};
 	struct flow_event *e;
-	struct flow_note *note;
 
 	if (!c)
 		return 0;
-	key.connection = c->tuple;
-	key.number = number;
-	key.role = c->role;
-	note = bpf_map_lookup_elem(&flow_notes, &key);
 	e = new_event(c, FLOW_REQUEST);
 	if (e) {
 		e->duration = duration_ns;
 		e->first_byte = first_byte_ns;
 		e->number = number;
 		describe(tag, &e->series);
-		if (note) {
-			e->text_form = note->text_form;
-			e->text_bytes = note->text_bytes;
-			__builtin_memcpy(e->trace, note->trace, FLOW_TRACE);
-			__builtin_memcpy(e->text, note->text, FLOW_TEXT);
-		}
-		bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP); /* user space looks by itself */
 	}
-	if (note)
-		bpf_map_delete_elem(&flow_notes, &key);
+	take_note(c, number, e);
+	if (e)
+		bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP); /* user space looks by itself */
 	return 0;
 }
 

@@ -43,6 +43,14 @@ static __always_inline void name_end(__u64 cgroup, const __u8 *remote, struct pa
 	}
 }
 
+static __always_inline void use_name(const struct connection *c, struct pair_key *key)
+{
+	if (!c->name[0])
+		return;
+	key->peer_kind = PEER_NAME;
+	__builtin_memcpy(key->peer, c->name, 16);
+}
+
 /* Names are looked up once: the address may get another one while the connection lasts. */
 static __always_inline void name_peer(struct connection *c, struct pair_key *key)
 {
@@ -52,10 +60,7 @@ static __always_inline void name_peer(struct connection *c, struct pair_key *key
 	if (!c->recalled)
 		recall(c->cgroup, c->remote_address, c->name);
 	c->recalled = 1;
-	if (!c->name[0])
-		return;
-	key->peer_kind = PEER_NAME;
-	__builtin_memcpy(key->peer, c->name, 16);
+	use_name(c, key);
 }
 
 static __noinline int find_pair(struct connection *c)

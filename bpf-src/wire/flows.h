@@ -68,12 +68,16 @@ struct watching {
 	__u64 window, taken;
 };
 
+enum flow_outcome {
+	FLOWS_SHOWN,
+	FLOWS_LIMITED, /* beyond the quota */
+	FLOWS_FULL,    /* no room in the ring */
+	FLOW_OUTCOMES = 8, /* a cache line */
+};
+
 /* By stripe: what became of events while somebody watched. */
 struct flow_counts {
-	__u64 shown;
-	__u64 limited; /* beyond the quota */
-	__u64 full;    /* no room in the ring */
-	__u64 reserved[5]; /* a cache line */
+	__u64 count[FLOW_OUTCOMES];
 };
 
 /* As wire_enums. */
@@ -82,6 +86,7 @@ struct wire_flows {
 	enum flow_failed flow_failed;
 	enum flow_text flow_text;
 	enum flow_bound flow_bound;
+	enum flow_outcome flow_outcome;
 	struct flow_event flow_event;
 };
 #ifdef __bpf__

@@ -26,8 +26,9 @@ export interface KernelWatchOptions extends Dictionaries {
   readonly log: Logger;
 }
 
-const { watching: WATCHING, flow_counts: COUNTS, flow_note: NOTE } = structs;
+const { watching: WATCHING, flow_note: NOTE } = structs;
 const { FLOW_WINDOW } = enums.flow_bound;
+const { FLOWS_SHOWN, FLOWS_LIMITED, FLOWS_FULL, FLOW_OUTCOMES } = enums.flow_outcome;
 
 /** How often the ring is read while somebody watches, milliseconds: what a flow is late at most. */
 const PERIOD = 50;
@@ -184,16 +185,10 @@ export class KernelWatch implements AsyncDisposable {
 
   #totals(): { shown: number; lost: number } {
     const { values, count } = this.#options.maps.counts.read();
-    const view = new DataView(values.buffer, values.byteOffset, values.byteLength);
-    const { shown, limited, full } = COUNTS.fields;
-    const sum = { shown: 0, lost: 0 };
-    for (let i = 0; i < count; i++) {
-      const at = (field: { offset: number }) =>
-        Number(view.getBigUint64(i * COUNTS.size + field.offset, true));
-      sum.shown += at(shown);
-      sum.lost += at(limited) + at(full);
-    }
-    return sum;
+    const words = new BigUint64Array(values.slice().buffer, 0, count * FLOW_OUTCOMES);
+    const sum = (outcome: number) =>
+      words.reduce((total, n, i) => (i % FLOW_OUTCOMES === outcome ? total + Number(n) : total), 0);
+    return { shown: sum(FLOWS_SHOWN), lost: sum(FLOWS_LIMITED) + sum(FLOWS_FULL) };
   }
 
   /** Takes out what is kept of requests that are older, milliseconds. */

@@ -399,10 +399,7 @@ export const structs = {
   flow_counts: {
     size: 64,
     fields: {
-      shown: { offset: 0, size: 8, type: 'u64' },
-      limited: { offset: 8, size: 8, type: 'u64' },
-      full: { offset: 16, size: 8, type: 'u64' },
-      reserved: { offset: 24, size: 40, type: 'u64[5]' },
+      count: { offset: 0, size: 64, type: 'u64[8]' },
     },
   },
   flow_note_key: {
@@ -467,6 +464,7 @@ export const enums = {
   flow_failed: { FAILED_REFUSED: 0, FAILED_CANCELLED: 1, FAILED_UNREACHABLE: 2 },
   flow_text: { TEXT_NONE: 0, TEXT_LINE: 1, TEXT_PATH: 2, TEXT_HUFFMAN: 3, TEXT_INDEX: 4 },
   flow_bound: { FLOW_TEXT: 152, FLOW_TRACE: 32, FLOW_WINDOW: 27 },
+  flow_outcome: { FLOWS_SHOWN: 0, FLOWS_LIMITED: 1, FLOWS_FULL: 2, FLOW_OUTCOMES: 8 },
 } as const;
 
 /** The maps as the object defines them. */
@@ -498,7 +496,7 @@ export const maps = {
   handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 24 } },
   naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 312 } },
   watching: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct watching', size: 24 } },
-  flow_ring: { type: 27, flags: 0, maxEntries: 524288, key: { type: 'bytes', size: 0 }, value: { type: 'bytes', size: 0 } },
+  flow_ring: { type: 27, flags: 0, maxEntries: 1048576, key: { type: 'bytes', size: 0 }, value: { type: 'bytes', size: 0 } },
   flow_counts: { type: 2, flags: 0, maxEntries: 8, key: { type: 'u32', size: 4 }, value: { type: 'struct flow_counts', size: 64 } },
   flow_notes: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct flow_note_key', size: 16 }, value: { type: 'struct flow_note', size: 200 } },
 } as const;
