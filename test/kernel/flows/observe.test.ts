@@ -119,7 +119,7 @@ describe('meshtap observe', () => {
     await one(['--port', '1']);
     await one(['--from-ip', '127.0.0.1'], ...twice(...served));
     await one(['--ip', '10.0.0.0/8']);
-    await one(['--protocol', 'dns']);
+    expect(await urls('--protocol', 'dns')).toEqual([]);
     const now = Date.now();
     await one(['--until', new Date(now - 600_000).toISOString()]);
     await one(['--since', '10m'], ...twice(...served));
