@@ -2,19 +2,6 @@
 
 /** What crosses the border to the kernel; sizes and offsets in bytes. */
 export const structs = {
-  dns_name: {
-    size: 256,
-    fields: {
-      byte: { offset: 0, size: 256, type: 'u8[256]' },
-    },
-  },
-  prefix_key: {
-    size: 20,
-    fields: {
-      bits: { offset: 0, size: 4, type: 'u32' },
-      address: { offset: 4, size: 16, type: 'u8[16]' },
-    },
-  },
   early_value: {
     size: 2512,
     fields: {
@@ -25,18 +12,12 @@ export const structs = {
     },
   },
   reassembly: {
-    size: 4104,
+    size: 3080,
     fields: {
-      piece: { offset: 0, size: 4096, type: 'struct early_piece[512]' },
-      put: { offset: 4096, size: 4, type: 'u32' },
-      taken: { offset: 4100, size: 4, type: 'u32' },
-    },
-  },
-  early_piece: {
-    size: 8,
-    fields: {
-      seq: { offset: 0, size: 4, type: 'u32' },
-      length: { offset: 4, size: 4, type: 'u32' },
+      put: { offset: 0, size: 4, type: 'u32' },
+      taken: { offset: 4, size: 4, type: 'u32' },
+      seq: { offset: 8, size: 2048, type: 'u32[512]' },
+      length: { offset: 2056, size: 1024, type: 'u16[512]' },
     },
   },
   early_key: {
@@ -281,6 +262,13 @@ export const structs = {
       count: { offset: 0, size: 2048, type: 'u64[4][64]' },
     },
   },
+  prefix_key: {
+    size: 20,
+    fields: {
+      bits: { offset: 0, size: 4, type: 'u32' },
+      address: { offset: 4, size: 16, type: 'u8[16]' },
+    },
+  },
   dns_pending_key: {
     size: 40,
     fields: {
@@ -316,6 +304,12 @@ export const structs = {
       unanswered: { offset: 8, size: 8, type: 'u64' },
       record: { offset: 16, size: 64, type: 'u64[8]' },
       duration: { offset: 80, size: 200, type: 'struct histogram' },
+    },
+  },
+  dns_name: {
+    size: 256,
+    fields: {
+      byte: { offset: 0, size: 256, type: 'u8[256]' },
     },
   },
   named_key: {
@@ -376,15 +370,16 @@ export const structs = {
     },
   },
   naming: {
-    size: 312,
+    size: 376,
     fields: {
       id: { offset: 0, size: 8, type: 'u64' },
       now: { offset: 8, size: 8, type: 'u64' },
       domain: { offset: 16, size: 8, type: 'u64' },
-      at: { offset: 24, size: 4, type: 'u32' },
-      length: { offset: 28, size: 4, type: 'u32' },
+      length: { offset: 24, size: 4, type: 'u32' },
+      reserved: { offset: 28, size: 4, type: 'u32' },
       name: { offset: 32, size: 256, type: 'struct dns_name' },
-      told: { offset: 288, size: 24, type: 'struct named_key' },
+      slack: { offset: 288, size: 64, type: 'u8[64]' },
+      told: { offset: 352, size: 24, type: 'struct named_key' },
     },
   },
   watching: {
@@ -421,6 +416,30 @@ export const structs = {
       at: { offset: 192, size: 8, type: 'u64' },
     },
   },
+  dns_stream: {
+    size: 912,
+    fields: {
+      message: { offset: 0, size: 912, type: 'struct dns_message[2]' },
+    },
+  },
+  dns_message: {
+    size: 456,
+    fields: {
+      end: { offset: 0, size: 8, type: 'u64' },
+      began: { offset: 8, size: 8, type: 'u64' },
+      records: { offset: 16, size: 8, type: 'u64' },
+      key: { offset: 24, size: 40, type: 'struct dns_pending_key' },
+      flags: { offset: 64, size: 2, type: 'u16' },
+      answers: { offset: 66, size: 2, type: 'u16' },
+      phase: { offset: 68, size: 1, type: 'u8' },
+      steps: { offset: 69, size: 1, type: 'u8' },
+      answer: { offset: 70, size: 1, type: 'u8' },
+      awaited: { offset: 71, size: 1, type: 'u8' },
+      naming_it: { offset: 72, size: 1, type: 'u8' },
+      reserved: { offset: 73, size: 7, type: 'u8[7]' },
+      naming: { offset: 80, size: 376, type: 'struct naming' },
+    },
+  },
   flow_event: {
     size: 312,
     fields: {
@@ -455,7 +474,7 @@ export const enums = {
   failure: { FAILURE_NONE: 0, FAILURE_RESET: 1, FAILURE_CLOSED: 2, FAILURE_TIMEOUT: 3, FAILURE_GOAWAY: 4, FAILURE_STREAM_NO_ERROR: 5, FAILURE_STREAM_PROTOCOL_ERROR: 6, FAILURE_STREAM_INTERNAL_ERROR: 7, FAILURE_STREAM_FLOW_CONTROL_ERROR: 8, FAILURE_STREAM_SETTINGS_TIMEOUT: 9, FAILURE_STREAM_STREAM_CLOSED: 10, FAILURE_STREAM_FRAME_SIZE_ERROR: 11, FAILURE_STREAM_REFUSED_STREAM: 12, FAILURE_STREAM_CANCEL: 13, FAILURE_STREAM_COMPRESSION_ERROR: 14, FAILURE_STREAM_CONNECT_ERROR: 15, FAILURE_STREAM_ENHANCE_YOUR_CALM: 16, FAILURE_STREAM_INADEQUATE_SECURITY: 17, FAILURE_STREAM_HTTP_1_1_REQUIRED: 18, FAILURE_STREAM_OTHER: 19 },
   grpc_status: { GRPC_NONE: 0, GRPC_OK: 1, GRPC_CANCELLED: 2, GRPC_UNKNOWN: 3, GRPC_INVALID_ARGUMENT: 4, GRPC_DEADLINE_EXCEEDED: 5, GRPC_NOT_FOUND: 6, GRPC_ALREADY_EXISTS: 7, GRPC_PERMISSION_DENIED: 8, GRPC_RESOURCE_EXHAUSTED: 9, GRPC_FAILED_PRECONDITION: 10, GRPC_ABORTED: 11, GRPC_OUT_OF_RANGE: 12, GRPC_UNIMPLEMENTED: 13, GRPC_INTERNAL: 14, GRPC_UNAVAILABLE: 15, GRPC_DATA_LOSS: 16, GRPC_UNAUTHENTICATED: 17, GRPC_OTHER: 18, GRPC_MISSING: 19, GRPC_LOST: 20 },
   rpc_method: { RPC_METHOD_NONE: 0, RPC_METHOD_OVERFLOW: 1, FIRST_RPC_METHOD: 2 },
-  ledger_entry: { REQUESTS_SEEN: 0, REQUESTS_ANSWERED: 1, REQUESTS_FAILED: 2, REQUESTS_DESYNCHRONISED: 3, REQUESTS_PIPELINE_FULL: 4, RESPONSES_SEEN: 5, RESPONSES_MATCHED: 6, RESPONSES_INTERIM: 7, RESPONSES_JOINED_MIDWAY: 8, RESPONSES_PIPELINE_FULL: 9, RESPONSES_DESYNCHRONISED: 10, RESPONSES_ABANDONED: 11, CONNECTIONS_HTTP1: 12, CONNECTIONS_HTTP2: 13, CONNECTIONS_TLS: 14, CONNECTIONS_OTHER: 15, CONNECTIONS_UNTRACKED: 16, LOST_SYNC: 17, SEGMENTS_EARLY: 18, SEGMENTS_EARLY_DROPPED: 19, EXCHANGES_UNKNOWN: 20, METHODS_OVERFLOWED: 21, QUERIES_SEEN: 22, QUERIES_ANSWERED: 23, QUERIES_UNTRACKED: 24, QUERIES_REPEATED: 25, ANSWERS_SEEN: 26, ANSWERS_UNMATCHED: 27, DATAGRAMS_MALFORMED: 28, LOOKUPS_OVERFLOWED: 29, NAMES_OVERFLOWED: 30, SERIES_OVERFLOWED: 31, PAIRS_OVERFLOWED: 32, CONNECTIONS_TLS_DECODED: 33, LEDGER_ENTRIES: 34, LEDGER_ROOM: 64, LEDGER_ROLES: 4 },
+  ledger_entry: { REQUESTS_SEEN: 0, REQUESTS_ANSWERED: 1, REQUESTS_FAILED: 2, REQUESTS_DESYNCHRONISED: 3, REQUESTS_PIPELINE_FULL: 4, RESPONSES_SEEN: 5, RESPONSES_MATCHED: 6, RESPONSES_INTERIM: 7, RESPONSES_JOINED_MIDWAY: 8, RESPONSES_PIPELINE_FULL: 9, RESPONSES_DESYNCHRONISED: 10, RESPONSES_ABANDONED: 11, CONNECTIONS_HTTP1: 12, CONNECTIONS_HTTP2: 13, CONNECTIONS_TLS: 14, CONNECTIONS_OTHER: 15, CONNECTIONS_UNTRACKED: 16, LOST_SYNC: 17, SEGMENTS_EARLY: 18, SEGMENTS_EARLY_DROPPED: 19, EXCHANGES_UNKNOWN: 20, METHODS_OVERFLOWED: 21, QUERIES_SEEN: 22, QUERIES_ANSWERED: 23, QUERIES_UNTRACKED: 24, QUERIES_REPEATED: 25, ANSWERS_SEEN: 26, ANSWERS_UNMATCHED: 27, MESSAGES_MALFORMED: 28, LOOKUPS_OVERFLOWED: 29, NAMES_OVERFLOWED: 30, SERIES_OVERFLOWED: 31, PAIRS_OVERFLOWED: 32, CONNECTIONS_TLS_DECODED: 33, CONNECTIONS_DNS: 34, LEDGER_ENTRIES: 35, LEDGER_ROOM: 64, LEDGER_ROLES: 4 },
   prefix_verdict: { PREFIX_ADDRESS: 0, PREFIX_WORLD: 1, FIRST_PREFIX: 16 },
   dns_outcome: { DNS_ASKED: 16 },
   dns_bound: { DNS_ADDRESSES: 16, DNS_PATIENCE: 10, NAME_LIVES: 60, NAME_LIVES_AT_MOST: 86400, NAME_GRACE: 600 },
@@ -469,11 +488,8 @@ export const enums = {
 
 /** The maps as the object defines them. */
 export const maps = {
-  dns_names: { type: 1, flags: 0, maxEntries: 512, key: { type: 'struct dns_name', size: 256 }, value: { type: 'u64', size: 8 } },
-  free_names: { type: 22, flags: 0, maxEntries: 512, key: { type: 'bytes', size: 0 }, value: { type: 'u64', size: 8 } },
-  prefixes: { type: 11, flags: 1, maxEntries: 16384, key: { type: 'struct prefix_key', size: 20 }, value: { type: 'u32', size: 4 } },
   early_scratch: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct early_value', size: 2512 } },
-  reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 4104 } },
+  reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 3080 } },
   early: { type: 9, flags: 0, maxEntries: 4096, key: { type: 'struct early_key', size: 16 }, value: { type: 'struct early_value', size: 2512 } },
   connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 1808 } },
   http2_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct http2', size: 7208 } },
@@ -486,17 +502,21 @@ export const maps = {
   rpc_methods: { type: 1, flags: 0, maxEntries: 1024, key: { type: 'struct rpc_method_key', size: 128 }, value: { type: 'u32', size: 4 } },
   free_methods: { type: 22, flags: 0, maxEntries: 1024, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
   ledgers: { type: 2, flags: 0, maxEntries: 8, key: { type: 'u32', size: 4 }, value: { type: 'struct ledger', size: 2048 } },
+  prefixes: { type: 11, flags: 1, maxEntries: 16384, key: { type: 'struct prefix_key', size: 20 }, value: { type: 'u32', size: 4 } },
   dns_pending: { type: 1, flags: 0, maxEntries: 4096, key: { type: 'struct dns_pending_key', size: 40 }, value: { type: 'struct dns_pending', size: 40 } },
   dns_series: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct dns_key', size: 8 }, value: { type: 'u32', size: 4 } },
   dns_values: { type: 2, flags: 0, maxEntries: 2048, key: { type: 'u32', size: 4 }, value: { type: 'struct dns_value', size: 280 } },
   free_dns_series: { type: 22, flags: 0, maxEntries: 2048, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
+  dns_names: { type: 1, flags: 0, maxEntries: 512, key: { type: 'struct dns_name', size: 256 }, value: { type: 'u64', size: 8 } },
+  free_names: { type: 22, flags: 0, maxEntries: 512, key: { type: 'bytes', size: 0 }, value: { type: 'u64', size: 8 } },
   named: { type: 9, flags: 0, maxEntries: 4096, key: { type: 'struct named_key', size: 24 }, value: { type: 'struct named', size: 40 } },
   control: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct control', size: 8 } },
   tls_sockets: { type: 9, flags: 0, maxEntries: 8192, key: { type: 'u64', size: 8 }, value: { type: 'struct tls_socket', size: 88 } },
   handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 24 } },
-  naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 312 } },
+  naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 376 } },
   watching: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct watching', size: 24 } },
   flow_ring: { type: 27, flags: 0, maxEntries: 1048576, key: { type: 'bytes', size: 0 }, value: { type: 'bytes', size: 0 } },
   flow_counts: { type: 2, flags: 0, maxEntries: 8, key: { type: 'u32', size: 4 }, value: { type: 'struct flow_counts', size: 64 } },
   flow_notes: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct flow_note_key', size: 16 }, value: { type: 'struct flow_note', size: 200 } },
+  dns_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct dns_stream', size: 912 } },
 } as const;
