@@ -1,5 +1,5 @@
 // `meshtap observe` on an agent that watches this machine's kernel, and what watching does to the agent.
-import { readdirSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { structs } from '../../../src/bpf/generated/counts.js';
@@ -32,6 +32,8 @@ async function agentWith(config: ConfigInput, pinned = false) {
   if (pinned) onTestFinished(() => detachInstance(instance));
   const start = () => AgentProcess.start({ cgroup: scope.path, instance, args, config });
   const agent = await start();
+  // An agent that is killed leaves it.
+  onTestFinished(() => rmSync(socketOf(agent).replace('unix:', ''), { force: true }));
   return { agent, instance, start };
 }
 
