@@ -75,6 +75,19 @@ static __always_inline void see_fin(struct connection *c, const struct segment *
 		c->finished_in = 1;
 }
 
+/* A reset: whether it ends the connection for sure. */
+static __always_inline int see_reset(struct connection *c, const struct segment *seg, __u32 received)
+{
+	struct stream *s = &c->stream[IN];
+
+	/* from before what has arrived it is an old or a forged one, from behind it in doubt (RFC 5961 3.2) */
+	if ((__s32)(seg->seq - received) < 0)
+		return 0;
+	c->reset = 1;
+	/* TCP may still not believe it: while the application has the socket, what becomes of that is awaited */
+	return c->released && position(s, seg->seq) <= in_order(s, received);
+}
+
 /* For a connection whose end no callback tells. reset: by this packet, and for sure. */
 static __always_inline void notice_end(struct __sk_buff *skb, struct connection *c, int reset)
 {
@@ -111,7 +124,6 @@ int ingress(struct __sk_buff *skb)
 	struct bpf_tcp_sock *tcp;
 	struct connection *c;
 	__u32 received;
-	int reset = 0;
 
 	if (!sk || !read_segment(skb, &seg) || seg.syn)
 		return PASS;
@@ -140,12 +152,8 @@ int ingress(struct __sk_buff *skb)
 	if (!tcp)
 		return PASS;
 	received = received_of(c, tcp->rcv_nxt);
-	/* a reset from before what has arrived is an old or a forged one, one from behind it is in doubt (RFC 5961 3.2) */
-	if (seg.rst && (__s32)(seg.seq - received) >= 0) {
-		c->reset = 1;
-		/* TCP may still not believe it: while the application has the socket, what becomes of that is awaited */
-		reset = c->released && position(&c->stream[IN], seg.seq) <= in_order(&c->stream[IN], received);
-	}
+	if (seg.rst)
+		seg.rst = see_reset(c, &seg, received);
 	if (seg.fin)
 		see_fin(c, &seg, received);
 
@@ -162,7 +170,7 @@ int ingress(struct __sk_buff *skb)
 			catch_up(skb, received);
 	}
 	open_gate(skb, c, received);
-	notice_end(skb, c, reset);
+	notice_end(skb, c, seg.rst);
 	return PASS;
 }
 
@@ -263,6 +271,7 @@ static __always_inline void connect_failed(struct connection *c)
 	value = pair_value_of(c);
 	if (value)
 		add(c->reset ? &value->refused : c->released ? &value->cancelled : &value->unreachable, 1);
+	show_connection(c, FLOW_FAILED, c->reset ? FAILED_REFUSED : c->released ? FAILED_CANCELLED : FAILED_UNREACHABLE);
 }
 
 static __always_inline void closed(struct bpf_sock_ops *ctx)

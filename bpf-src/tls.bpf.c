@@ -158,6 +158,7 @@ static __noinline int open_slot(__u64 cookie, struct tls_socket *socket)
 	c = connection_from(slot);
 	if (!c)
 		return -1;
+	c->tuple = cookie; /* which is as good to tell connections apart */
 	c->cgroup = socket->cgroup;
 	c->peer_cgroup = socket->peer_cgroup;
 	__builtin_memcpy(c->local_address, socket->local_address, 16);

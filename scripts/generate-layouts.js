@@ -89,7 +89,8 @@ for (const { type_id } of named('DATASEC', '.maps').vars) {
   const variable = types.get(type_id);
   maps[variable.name] = mapOf(resolve(variable.type_id));
 }
-for (const { type_id } of named('STRUCT', 'wire_enums').members) addStruct(resolve(type_id));
+for (const wire of ['wire_enums', 'wire_flows'])
+  for (const { type_id } of named('STRUCT', wire).members) addStruct(resolve(type_id));
 
 /** A value as the formatter of this repository would write it, on one line. */
 function literal(value) {

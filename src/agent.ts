@@ -208,6 +208,7 @@ export async function createAgent({
         boundaries,
         signal,
         flows,
+        nameEnds: identify,
       });
       sources.set(unique(receiver.name, sources), running);
       running.setPrefixes?.(chain.prefixes());

@@ -23,6 +23,7 @@ static __noinline int settle(struct connection *c)
 		add(&value->opened, 1);
 		if (c->role == ROLE_CLIENT)
 			observe(&value->connect, c->connect_ns);
+		show_connection(c, FLOW_OPENED, 0);
 	}
 	return 0;
 }
@@ -133,6 +134,7 @@ static __noinline int end_connection(struct connection *c)
 	if (value)
 		add(failure == FAILURE_RESET ? &value->reset :
 		    failure == FAILURE_CLOSED ? &value->closed : &value->timed_out, 1);
+	show_connection(c, FLOW_CLOSED, failure);
 	if (c->protocol == UNCLASSIFIED && !c->joined && has_spoken(c))
 		note(c->role, CONNECTIONS_OTHER, 1); /* but not enough to be anything else */
 	if (c->tls_cookie)

@@ -44,6 +44,14 @@ static __always_inline void name_end(__u64 cgroup, const __u8 *remote, struct pa
 	}
 }
 
+static __always_inline void use_name(const struct connection *c, struct pair_key *key)
+{
+	if (!c->name[0])
+		return;
+	key->peer_kind = PEER_NAME;
+	__builtin_memcpy(key->peer, c->name, 16);
+}
+
 /* Names are looked up once: the address may get another one while the connection lasts. */
 static __always_inline void name_peer(struct connection *c, struct pair_key *key)
 {
@@ -53,10 +61,7 @@ static __always_inline void name_peer(struct connection *c, struct pair_key *key
 	if (!c->recalled)
 		recall(c->cgroup, c->remote_address, c->name);
 	c->recalled = 1;
-	if (!c->name[0])
-		return;
-	key->peer_kind = PEER_NAME;
-	__builtin_memcpy(key->peer, c->name, 16);
+	use_name(c, key);
 }
 
 static __noinline int find_pair(struct connection *c)
@@ -119,6 +124,23 @@ static __noinline int count_protocol(struct connection *c, enum ledger_entry pro
 #define ROUTE_TAG(route) ((__u64)(route) << 27)
 #define EPOCH_TAG(epoch) ((__u64)(epoch) << 43)
 
+/* What a tag says, but for its epoch. */
+static __always_inline void describe(__u64 tag, struct http_key *key)
+{
+	key->status = tag & 1023;
+	key->method = tag >> 10 & 15;
+	key->version = tag >> 14 & 3;
+	key->failure = tag >> 16 & 63;
+	key->grpc_status = tag >> 22 & 31;
+	if (key->grpc_status)
+		key->rpc_method = tag >> 27;
+	else
+		key->route = tag >> 27;
+#ifdef INSIDE_TLS
+	key->tls = 1;
+#endif
+}
+
 static __noinline int series_of(struct connection *c, __u64 tag)
 {
 	struct http_key key = {};
@@ -126,18 +148,7 @@ static __noinline int series_of(struct connection *c, __u64 tag)
 	if (!c || c->pair < FIRST_INDEX)
 		return c ? overflow_of(c->role) : 0;
 	key.pair = c->pair;
-	key.status = tag & 1023;
-	key.method = tag >> 10 & 15;
-	key.version = tag >> 14 & 3;
-	key.failure = tag >> 16 & 63;
-	key.grpc_status = tag >> 22 & 31;
-	if (key.grpc_status)
-		key.rpc_method = tag >> 27;
-	else
-		key.route = tag >> 27;
-#ifdef INSIDE_TLS
-	key.tls = 1;
-#endif
+	describe(tag, &key);
 	return TAKE_INDEX(http_series, free_series, &key, overflow_of(c->role));
 }
 

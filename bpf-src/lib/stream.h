@@ -52,6 +52,21 @@ static __always_inline __u64 eight(const struct stream *s, __u64 place)
 
 #define LINE_END 15 /* bytes that hold the version of HTTP/1 at the end of a request's first line */
 
+#define LOWER 0x2020202020202020ull
+
+/* Marks the newlines among eight bytes by their highest bit; marks above the lowest may be wrong. */
+static __always_inline __u64 newlines(__u64 w)
+{
+	w ^= 0x0a0a0a0a0a0a0a0aull;
+	return (w - 0x0101010101010101ull) & ~w & 0x8080808080808080ull;
+}
+
+/* Which of the eight bytes has the lowest mark. */
+static __always_inline __u32 lowest(__u64 marks)
+{
+	return ((marks & -marks) >> 7) * 0x0001020304050607ull >> 56;
+}
+
 static __always_inline void empty_window(struct stream *s)
 {
 	s->at = s->end = 0;

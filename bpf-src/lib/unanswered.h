@@ -14,7 +14,7 @@ static __always_inline struct stream *answer_of(struct connection *c)
 static __always_inline int fail_front_at(struct connection *c, __u8 failure, __u64 now)
 {
 	struct stream *answer;
-	__u64 request;
+	__u64 request, tag;
 
 	if (!c)
 		return 0;
@@ -27,9 +27,9 @@ static __always_inline int fail_front_at(struct connection *c, __u8 failure, __u
 		end_response(c, answer, failure);
 		return 1;
 	}
-	measure(c,
-		TAG(0, METHOD_BITS(request), request & 1, failure) | ROUTE_TAG(route_in_front(c, since(request, now))),
-		since(request, now), 0);
+	tag = TAG(0, METHOD_BITS(request), request & 1, failure) | ROUTE_TAG(route_in_front(c, since(request, now)));
+	measure(c, tag, since(request, now), 0);
+	show_request(c, tag, since(request, now), 0, c->answered << 1);
 	c->answered++;
 	return 1;
 }

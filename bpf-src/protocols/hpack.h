@@ -88,7 +88,7 @@ struct hpack {
 	__u16 entry[ENTRIES];
 	__u8 text[TEXT + 8];
 	struct rpc_method_key path;
-	__u8 slack[16]; /* copies are made eight bytes at a time */
+	__u8 slack[12]; /* copies are made eight bytes at a time */
 };
 
 /* A name of up to 12 bytes, as it is or coded; zeros behind its end. */

@@ -10,11 +10,9 @@
 #ifndef MESHTAP_HTTP1_H
 #define MESHTAP_HTTP1_H
 
-#include "lib/series.h"
+#include "lib/flows.h"
 #include "protocols/http2.h"
 #include "protocols/tls.h"
-
-#define LOWER 0x2020202020202020ull
 
 /* An answer of which the rest will not be understood. Only the answering direction has a status. */
 static __always_inline void drop_answer(const struct connection *c, struct stream *s)
@@ -156,19 +154,6 @@ __attribute__((noinline)) __u64 hexadecimal(__u64 a, __u64 b)
 	return NO_NUMBER;
 }
 
-/* Marks the newlines among eight bytes by their highest bit; marks above the lowest may be wrong. */
-static __always_inline __u64 newlines(__u64 w)
-{
-	w ^= 0x0a0a0a0a0a0a0a0aull;
-	return (w - 0x0101010101010101ull) & ~w & 0x8080808080808080ull;
-}
-
-/* Which of the eight bytes has the lowest mark. */
-static __always_inline __u32 lowest(__u64 marks)
-{
-	return ((marks & -marks) >> 7) * 0x0001020304050607ull >> 56;
-}
-
 /*
  * The next newline of the window, from a place on. Left in memory, not returned: the verifier would follow every place
  * where it can be.
@@ -289,6 +274,8 @@ static __always_inline int start_request(struct connection *c, struct stream *s)
 	s->phase = FIRST_LINE;
 	begin_walk(c, IN_METHOD);
 	c->walk.in_line = 1;
+	if (is_watched())
+		note_line(c, s);
 	return AGAIN;
 }
 
@@ -385,10 +372,12 @@ static __noinline int end_response(struct connection *c, struct stream *s, __u8 
 		return 0;
 	request = front(c);
 	if (request) {
+		__u64 tag = TAG(s->status, METHOD_BITS(request), request & 1, failure);
+
 		note(c->role, RESPONSES_MATCHED, 1);
-		measure(c, TAG(s->status, METHOD_BITS(request), request & 1, failure) |
-				   ROUTE_TAG(route_in_front(c, since(request, s->now))),
-			since(request, s->now), since(request, s->began) ?: 1);
+		tag |= ROUTE_TAG(route_in_front(c, since(request, s->now)));
+		measure(c, tag, since(request, s->now), since(request, s->began) ?: 1);
+		show_request(c, tag, since(request, s->now), since(request, s->began) ?: 1, c->answered << 1);
 		c->answered++;
 	} else if (c->untracked != c->untracked_answered) {
 		note(c->role, REQUESTS_PIPELINE_FULL, 1);

@@ -11,7 +11,7 @@
 #ifndef MESHTAP_HTTP2_H
 #define MESHTAP_HTTP2_H
 
-#include "lib/series.h"
+#include "lib/flows.h"
 #include "protocols/http2-routes.h"
 
 #define PREFACE_BYTES 24
@@ -208,6 +208,7 @@ static __noinline int end_exchange(struct connection *c, struct http2 *h, __u32 
 	if (c->epoch != current_epoch())
 		find_pair(c);
 	count_in(c, series_of(c, tag), tag, duration, e.first_byte);
+	show_request(c, tag, duration, e.first_byte, e.id);
 	return 1;
 }
 
@@ -661,6 +662,21 @@ static __noinline int rpc_method_of(struct connection *c, struct hpack *p)
 	return id;
 }
 
+/* For those who watch. A path that was put into the table by an earlier request is gone. */
+static __noinline int note_path(struct connection *c, struct hpack *p, __u32 id)
+{
+	struct flow_note *note;
+
+	if (!c || !p || (!p->path_here && (!p->path_from || p->path_from >= DYNAMIC)))
+		return 0;
+	note = new_note(c, id, p->path.byte);
+	if (!note)
+		return 0;
+	note->text_form = !p->path_here ? TEXT_INDEX : p->path.huffman ? TEXT_HUFFMAN : TEXT_PATH;
+	note->text_bytes = p->path_here ? p->path.length : p->path_from;
+	return 0;
+}
+
 /* A header block of the requesting direction is complete: a request, or the trailers of one. */
 __attribute__((noinline)) int http2_request(SOURCE source, __u32 direction)
 {
@@ -706,6 +722,8 @@ __attribute__((noinline)) int http2_request(SOURCE source, __u32 direction)
 	} else if (!p->found[FIELD_CONTENT_TYPE] && lost) {
 		e->request |= REQUEST_LOST;
 	}
+	if (is_watched())
+		note_path(c, p, id);
 	barrier(); /* who sees the id, on another CPU, must see the rest */
 	e->id = id;
 	return AGAIN;

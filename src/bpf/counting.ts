@@ -65,6 +65,7 @@ function capacities(limits: Limits, stripes: number): Partial<Record<MapName, nu
     http_values: series * stripes,
     free_series: series,
     ledgers: stripes,
+    flow_counts: stripes,
     early,
     dns_series: lookups,
     dns_values: lookups * (stripes + 1), // one is for user space
@@ -101,6 +102,7 @@ const SHARED: readonly MapName[] = [
   ...(['dns_series', 'dns_values', 'free_dns_series', 'dns_pending'] as const),
   ...(['dns_names', 'free_names', 'named'] as const),
   ...(['routing', 'route_tables', 'route_pages', 'route_scopes', 'huffman_code'] as const),
+  ...(['watching', 'flow_counts', 'flow_notes'] as const),
 ];
 
 /**
@@ -215,6 +217,8 @@ function bytesOf(
     }
     case MAP_TYPE.QUEUE:
       return (entries + 1) * value;
+    case MAP_TYPE.RINGBUF:
+      return entries; // bytes
     case MAP_TYPE.LPM_TRIE:
       return entries * 2 * TRIE_NODE; // a leaf each, and at most as many forks
     case MAP_TYPE.PERCPU_ARRAY:

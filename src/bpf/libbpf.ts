@@ -69,6 +69,10 @@ export interface Libbpf {
     options: null,
   ): number;
 
+  ring_buffer__new(fd: number, sample: unknown, context: null, options: null): Pointer | null;
+  ring_buffer__consume(ring: Pointer): number;
+  ring_buffer__free(ring: Pointer): void;
+
   bpf_prog_load(
     type: number,
     name: string | null,
@@ -212,6 +216,10 @@ const signatures: Record<keyof Libbpf, [result: string, parameters: (string | Ty
   bpf_map_lookup_and_delete_elem: ['int', ['int', pointer, pointer]],
   bpf_map_get_next_key: ['int', ['int', pointer, pointer]],
   bpf_map_lookup_batch: ['int', ['int', pointer, pointer, pointer, pointer, pointer, pointer]],
+
+  ring_buffer__new: [pointer, ['int', pointer, pointer, pointer]],
+  ring_buffer__consume: ['int', [pointer]],
+  ring_buffer__free: ['void', [pointer]],
 
   bpf_prog_load: ['int', ['int', 'string', 'string', pointer, 'size_t', koffi.pointer(options)]],
   bpf_prog_test_run_opts: ['int', ['int', koffi.pointer(testRunOptions)]],

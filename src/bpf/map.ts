@@ -11,6 +11,7 @@ export const MAP_TYPE = {
   LPM_TRIE: 11,
   QUEUE: 22,
   SK_STORAGE: 24,
+  RINGBUF: 27,
 } as const;
 
 /** Update flags (BPF_ANY, BPF_NOEXIST): create or replace; create only. */

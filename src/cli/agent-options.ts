@@ -67,14 +67,16 @@ function kernelSources(
 ): { receivers: readonly Receiver[]; resolvers: readonly Resolver[] } {
   const watched = watchedCgroup(config);
   const { identity, limits, instance, tls, idleAfter } = config;
-  const { identities: _, ...budgets } = limits;
+  const { identities: _, flows: flowRate, ...budgets } = limits;
   const memory = run.ephemeral ? {} : { memory: cgroupsOf(instance) };
   const cgroups = cgroup({ watched, ...identity.cgroup, ...memory });
   const kubernetesNames = identity.kubernetes && kubernetes({ cgroups, watched, ...identity.kubernetes });
   const containerNames = containers({ cgroups, watched, ...identity.containers });
   const named = (path: string) => kubernetesNames?.ofPath(path) ?? containerNames.ofPath(path);
   return {
-    receivers: [ebpf({ cgroup: watched, instance, limits: budgets, tls: tls.decode, idleAfter, ...run })],
+    receivers: [
+      ebpf({ cgroup: watched, instance, limits: budgets, tls: tls.decode, idleAfter, flowRate, ...run }),
+    ],
     resolvers: [
       staticTable({
         entries: identity.static,

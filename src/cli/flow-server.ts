@@ -8,15 +8,14 @@ import type { ObserverServer, ServerTls } from '../flows/observer-server.js';
 import { VERSION } from '../metrics/version.js';
 import { flowsOf } from './runtime-files.js';
 
-/** Serves flows, if there are any. Rejects with PORT_IN_USE or FLOWS_FAILED if it can not be where it was told to be. */
+/** Serves flows. Rejects with PORT_IN_USE or FLOWS_FAILED if it can not be where it was told to be. */
 export async function flowServer(
   { flows: hub }: Agent,
   config: Config,
   name: string,
   log: Logger,
-): Promise<ObserverServer | undefined> {
+): Promise<ObserverServer> {
   const { server } = config.flows;
-  if (!config.receivers.replay && !config.receivers.hubble) return undefined;
   const { serveObserver } = await import('../flows/observer-server.js');
   const socket = runtimeFile(flowsOf(name), log);
   return serveObserver({

@@ -26,7 +26,7 @@ const ENDED_BYTES = 4096;
  * By limit. In the kernel exact: what the maps take when they are full, most of it from the start. In the process about
  * what it comes to when the limits are reached. Connections have no limit.
  */
-export function shares({ identities, ...limits }: Config['limits']): Share[] {
+export function shares({ identities, flows: _, ...limits }: Config['limits']): Share[] {
   const { parts, perConnection } = ebpfFootprint(limits);
   const kernel = (what: keyof typeof limits): Share => ({
     what,

@@ -30,7 +30,7 @@ export async function run(config: Config, options: RunOptions): Promise<void> {
     await using flows = await flowServer(agent, config, socketName(config, options), log);
     const { exporters, receivers } = await agent.status();
     const watching = kernel ? { cgroup: watchedCgroup(config) } : { receivers: Object.keys(receivers) };
-    const served = { ...(page && { page: page.address }), ...(flows && { flows: flows.addresses }) };
+    const served = { ...(page && { page: page.address }), flows: flows.addresses };
     log.info({ ...watching, instance, exporters, ...served }, 'counting');
     await aborted(signal);
   } catch (error) {

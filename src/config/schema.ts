@@ -299,6 +299,13 @@ const yes = () => z.boolean({ error: 'true or false' }).default(true);
 
 const flows = z.strictObject({
   history: size('flows').default(4096).describe('How many flows are kept for those who ask later.'),
+  always: z
+    .boolean({ error: 'true or false' })
+    .default(false)
+    .describe(
+      'Have the kernel show requests also while nobody watches, so that those who ask later find them. It costs what a ' +
+        'watcher costs.',
+    ),
   redact: z
     .strictObject({
       query: yes().describe('Leave out query strings, and names and passwords in URLs.'),
@@ -434,6 +441,12 @@ export const schema = z
             'KiB of the automaton of routes, of which the kernel has two; 1,000 paths take 800 and more.',
           ),
         identities: size('names').default(65_536).describe('Names of ends kept in memory.'),
+        flows: size('flows')
+          .default(5000)
+          .describe(
+            'Single requests and connections that the kernel shows per second, to all who watch together. Those beyond are ' +
+              'counted as lost, and in all metrics.',
+          ),
       })
       .prefault({})
       .describe('What meshtap may use at most. What comes beyond is counted in an overflow series.'),
@@ -466,11 +479,7 @@ export const schema = z
       .default([])
       .describe('Patterns of paths: requests that one matches have it as `http.route`. See docs/routes.md.'),
     receivers: receivers.prefault({ ebpf: {} }).describe('Where the numbers come from. Default: `ebpf`.'),
-    flows: flows
-      .prefault({})
-      .describe(
-        'Single requests, for `meshtap observe` and the API of Hubble. Only `replay` and `hubble` have them.',
-      ),
+    flows: flows.prefault({}).describe('Single requests, for `meshtap observe` and the API of Hubble.'),
     exporters: z
       .strictObject({
         prometheus: prometheus

@@ -15,11 +15,18 @@ export interface FlowHubOptions {
   history?: number;
   /** What is taken out of every flow; false for nothing. @default all of it */
   redact?: Redaction | false;
+  /** Want flows also while nobody watches, so that those who come later find them. @default false */
+  always?: boolean;
 }
 
 /** What receivers give flows to. */
 export interface FlowSink {
   publish(event: FlowEvent): void;
+  /**
+   * Tells whether anybody wants flows: at once, and whenever that changes. For receivers that would have to work for
+   * them. Ended by what it returns.
+   */
+  onWatched(tell: (watched: boolean) => void): () => void;
 }
 
 /** Which flows, from when, how many. */
@@ -59,11 +66,14 @@ export class FlowHub implements FlowSink {
   readonly #redact: (flow: Flow) => Flow;
   readonly #history: Ring<FlowEvent & { flow: Flow }>;
   readonly #watchers = new Set<Watcher>();
+  readonly #told = new Set<(watched: boolean) => void>();
+  readonly #always: boolean;
   readonly #since = Date.now();
   #seen = 0;
   #lost = 0;
 
-  constructor({ history = 4096, redact = {} }: FlowHubOptions = {}) {
+  constructor({ history = 4096, redact = {}, always = false }: FlowHubOptions = {}) {
+    this.#always = always;
     this.#history = new Ring(history);
     this.#redact = redact === false ? (flow) => flow : redactor(redact);
   }
@@ -96,6 +106,7 @@ export class FlowHub implements FlowSink {
     if (!follow || first !== undefined) return finished(past);
     const watcher = new Watcher(wanted, queue);
     this.#watchers.add(watcher);
+    if (this.#watchers.size === 1) this.#tellWatched();
     return this.#follow(past, watcher, signal);
   }
 
@@ -113,7 +124,22 @@ export class FlowHub implements FlowSink {
     } finally {
       signal?.removeEventListener('abort', stop);
       this.#watchers.delete(watcher);
+      if (this.#watchers.size === 0) this.#tellWatched();
     }
+  }
+
+  onWatched(tell: (watched: boolean) => void): () => void {
+    this.#told.add(tell);
+    tell(this.#watched);
+    return () => void this.#told.delete(tell);
+  }
+
+  get #watched(): boolean {
+    return this.#always || this.#watchers.size > 0;
+  }
+
+  #tellWatched(): void {
+    for (const tell of this.#told) tell(this.#watched);
   }
 
   /** The flows that are kept, oldest first. */

@@ -64,7 +64,9 @@ export function namespaced(text: string): Matcher<{ namespace: string; name: str
   const beginning = text.slice(slash + 1);
   return (value) => {
     if (value.namespace === '' && value.name === '') return false;
-    return (namespace === '' || value.namespace === namespace) && value.name.startsWith(beginning);
+    // Who is in no namespace at all, as on a machine without Kubernetes, is found by the name alone.
+    const fits = namespace === '' || value.namespace === namespace || (slash < 0 && value.namespace === '');
+    return fits && value.name.startsWith(beginning);
   };
 }
 

@@ -31,7 +31,7 @@ export function redactor({ query = true, ids = true, headers = true }: Redaction
 /** What a proxy needs, and no more. */
 const HARMLESS = new Set([
   ...['content-length', 'content-type', 'traceparent', 'x-request-id', 'server', 'date'],
-  ...['x-envoy-upstream-service-time', ':status', ':method'],
+  ...['x-envoy-upstream-service-time', ':status', ':method', ':failure', 'grpc-status'],
 ]);
 
 function redactHttp(http: Http, { query, ids, headers }: Required<Redaction>): Http {
@@ -52,7 +52,9 @@ export function redactUrl(url: string, { query = true, ids = true }: Redaction =
   return `${host}${ids ? path.split('/').map(maskId).join('/') : path}${query ? '' : behind}`;
 }
 
-const maskId = (segment: string) => (looksLikeId(segment) ? '{id}' : segment);
+/** What was cut off ends in an ellipsis, and may be a part of an id. */
+const maskId = (segment: string) =>
+  segment.endsWith('\u2026') ? '\u2026' : looksLikeId(segment) ? '{id}' : segment;
 
 /**
  * A number, a UUID, eight or more hexadecimal digits, twenty or more letters mixed with digits, an e-mail address. Words,

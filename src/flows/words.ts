@@ -91,12 +91,20 @@ export function hostWords({ address, namespace, pod, service, names }: FlowEnd, 
 export const summaryWords = ({ summary, ipTraceId }: Flow): string =>
   `${ipTraceId === '' ? '' : `IP Trace ID: ${ipTraceId}; `}${summary}`;
 
-/** `HTTP/1.1 GET http://host/path`, `HTTP/1.1 200 3ms (GET http://host/path)` */
+/**
+ * `HTTP/1.1 GET http://host/path`, `HTTP/1.1 200 3ms (GET http://host/path)`; behind the time why it is no success all the
+ * same, which Hubble has no field for: `HTTP/2 200 3ms NOT_FOUND (POST /shop.Cart/Get)`, `HTTP/1.1 reset 3ms (GET /)`.
+ */
 export function httpSummary(l7: Flow['l7']): string {
   if (!l7?.http) return '';
   const { protocol, method, url, code } = l7.http;
   if (l7.type === 'REQUEST') return `${protocol} ${method} ${url}`;
-  return `${protocol} ${code} ${Math.floor(l7.latency / 1e6)}ms (${method} ${url})`;
+  const said = (key: string) => l7.http!.headers.find((header) => header.key === key)?.value ?? '';
+  const grpc = said('grpc-status');
+  const failure = said(':failure');
+  const why = [grpc === 'OK' || /^\d*$/.test(grpc) ? '' : grpc, code === 0 ? '' : failure].filter(Boolean);
+  const status = code === 0 && failure !== '' ? failure : code;
+  return [protocol, status, `${Math.floor(l7.latency / 1e6)}ms`, ...why, `(${method} ${url})`].join(' ');
 }
 
 /** Controls a terminal obeys, and marks that turn the direction of text: what others sent must not reach it. */

@@ -105,6 +105,9 @@ const FAILURES: readonly (Failure | undefined)[] = Object.entries(enums.failure)
   return names;
 }, []);
 
+/** `enum failure` in words; undefined if there was none. */
+export const failureName = (number: number): Failure | undefined => FAILURES[number];
+
 const VERSIONS = Object.entries(enums.http_version).reduce<string[]>((names, [name, value]) => {
   names[value] = name.replace('HTTP_', '').replace('_', '.');
   return names;

@@ -37,6 +37,7 @@ import { RpcMethods } from './ebpf-methods.js';
 import { PrefixTable } from './ebpf-prefixes.js';
 import { RouteIds } from './ebpf-route-ids.js';
 import { RouteTables, type ServerOf } from './ebpf-routes.js';
+import { KernelWatch, type KernelWatchOptions } from './ebpf-watch.js';
 import type { Memory, Prefix, ReceiverStatus, RunningReceiver } from './receiver.js';
 import { TlsWatcher } from './tls/watcher.js';
 
@@ -47,11 +48,15 @@ export interface SweepOptions extends CountingOptions {
   readonly footprint: Footprint;
   /** What reads inside TLS, which ends with the sweeper, or why nothing does. Absent if nobody asked for it. */
   readonly insideTls?: TlsWatcher | MeshtapError | undefined;
+  /** For whom single requests are. Absent where there is nobody. */
+  readonly watch?: Pick<KernelWatchOptions, 'sink' | 'nameEnds' | 'rate' | 'log'> | undefined;
 }
 
 const NANOSECONDS = 1e9;
 /** How often new servers are looked for, if which routes they have is of importance, milliseconds. */
 const TELL_EVERY = 500;
+/** How often names are read, between two sweeps, because a flow has one that is not known. */
+const A_SECOND = 1000;
 
 /** Reads the maps of an instance when it is asked, and makes room in them. */
 export class Sweeper implements RunningReceiver {
@@ -67,6 +72,7 @@ export class Sweeper implements RunningReceiver {
   readonly #routeIds: RouteIds;
   readonly #routes: RouteTables;
   #telling: NodeJS.Timeout | undefined;
+  readonly #watch: KernelWatch | undefined;
   /** Whether a former process may have left something half done. */
   #recovering: boolean;
   #sweep: Promise<Counts> | undefined;
@@ -125,6 +131,7 @@ export class Sweeper implements RunningReceiver {
     );
     this.#recovering = instance.resumed;
     if (instance.resumed) epoch.advance();
+    this.#watch = options.watch && new KernelWatch({ ...options.watch, ...this.#flowSources() });
   }
 
   collect(): Promise<Counts> {
@@ -200,6 +207,7 @@ export class Sweeper implements RunningReceiver {
     const { insideTls } = this.#options;
     this.#open = false;
     clearInterval(this.#telling);
+    await this.#watch?.[Symbol.asyncDispose]();
     await this.#sweep?.catch(() => {}); // whoever asked for it is told
     if (insideTls instanceof TlsWatcher) await insideTls[Symbol.asyncDispose]();
     this.#instance.close();
@@ -261,7 +269,7 @@ export class Sweeper implements RunningReceiver {
       tcp: pairs.map((row) => tcpCounts(row, length)),
       http: exchanges.map((row) => httpCounts(row, length)),
       dns: lookups.map((row) => dnsCounts(row, length)),
-      ledger: ledgerLines(ledger),
+      ledger: [...ledgerLines(ledger), ...(this.#watch?.ledger() ?? [])],
       budgets: [
         { name: 'pairs', used: this.#pairs.slots.used, limit: limits.pairs - FIRST_INDEX },
         { name: 'series', used: this.#series.slots.used, limit: limits.series - FIRST_INDEX },
@@ -293,6 +301,26 @@ export class Sweeper implements RunningReceiver {
     const words = new Float64Array(LEDGER_WORDS);
     for (const totals of all) for (const [i, n] of totals.entries()) words[i]! += Number(n);
     return words;
+  }
+
+  #flowSources(): Pick<KernelWatchOptions, 'maps' | 'namesOf' | 'idsOf'> {
+    let readAt = Number.NEGATIVE_INFINITY;
+    return {
+      maps: {
+        watching: this.#map('watching'),
+        ring: this.#map('flow_ring'),
+        counts: this.#map('flow_counts'),
+        notes: this.#map('flow_notes'),
+      },
+      namesOf: (name, other) => {
+        const known = this.#names.of(name, other);
+        if (known || performance.now() - readAt < A_SECOND) return known;
+        readAt = performance.now();
+        this.#names.read();
+        return this.#names.of(name, other);
+      },
+      idsOf: this.#idsOf,
+    };
   }
 
   #entryMaps(keys: MapName, values: MapName, free: MapName): EntryMaps {

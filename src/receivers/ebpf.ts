@@ -35,6 +35,8 @@ export interface EbpfOptions {
   tls?: boolean;
   /** A series without traffic for so long makes room for others, milliseconds. @default 3600000, an hour */
   idleAfter?: number;
+  /** Single requests and connections per second that are shown at most, to all who watch together. @default 5000 */
+  flowRate?: number;
 }
 
 /** What the running receiver does besides what all do. */
@@ -48,6 +50,8 @@ export interface EbpfReceiver extends Receiver {
 }
 
 const HOUR = 3_600_000;
+const FLOW_RATE = 5000;
+const nobody = () => ({ source: undefined, destination: undefined });
 const NANOSECONDS = 1e9;
 
 /** Kernel memory that `ebpf` with these limits takes at most on this machine, bytes. Needs libbpf. */
@@ -68,10 +72,11 @@ export function ebpf({
   limits,
   tls = false,
   idleAfter = HOUR,
+  flowRate = FLOW_RATE,
 }: EbpfOptions): EbpfReceiver {
   return {
     name: 'ebpf',
-    async start({ log, boundaries, signal }) {
+    async start({ log, boundaries, signal, flows, nameEnds = nobody }) {
       signal.throwIfAborted();
       const counting: CountingOptions = {
         boundaries: boundaries.map((seconds) => BigInt(Math.round(seconds * NANOSECONDS))),
@@ -94,7 +99,9 @@ export function ebpf({
       }
       for (const sentence of acquired.lost) log.warn(sentence);
       const insideTls = tls ? await readInsideTls(acquired, counting, log) : undefined;
-      return new Sweeper(acquired, { ...counting, idleAfter, footprint: ebpfFootprint(limits), insideTls });
+      const footprint = ebpfFootprint(limits);
+      const watch = flows && { sink: flows, nameEnds, rate: flowRate, log };
+      return new Sweeper(acquired, { ...counting, idleAfter, footprint, insideTls, watch });
     },
   };
 }

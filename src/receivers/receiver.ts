@@ -11,6 +11,16 @@ export interface ReceiverContext {
   readonly signal: AbortSignal;
   /** Where a receiver that is given flows hands them on to those who watch. Absent where nobody can. */
   readonly flows?: FlowSink | undefined;
+  /** Who the ends of a pair are, for flows; undefined while one may be told any moment. Absent where nobody knows. */
+  nameEnds?(pair: Pair): { readonly source: EndName | undefined; readonly destination: EndName | undefined };
+}
+
+/** Who an end is, in the words of the metrics. */
+export interface EndName {
+  readonly service: string;
+  readonly namespace: string;
+  readonly workload: string;
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 /** The state of one receiver, told apart by `state`. */

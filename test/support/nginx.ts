@@ -26,8 +26,8 @@ export interface NginxOptions {
   tls?: { readonly key: string; readonly certificate: string };
   /** The one version of TLS that it speaks. @default 1.2 and 1.3 */
   only?: '1.2' | '1.3';
-  /** Write targets to the log, too: `GET 200 /ok?a`. @default false */
-  logTarget?: boolean;
+  /** What a line of its log says. @default '$request_method $status' */
+  log?: string;
   /** Where `/proxy/` leads to, over a connection for each request. @default nowhere */
   upstream?: string;
 }
@@ -50,16 +50,8 @@ export class Nginx {
 
   /** It ends with its scope. */
   static async start(scope: Scope, options: NginxOptions = {}): Promise<Nginx> {
-    const {
-      service = 'server',
-      hosts = ['127.0.0.1', '[::1]'],
-      netns,
-      http2,
-      tls,
-      only,
-      upstream,
-      logTarget,
-    } = options;
+    const { service = 'server', hosts = ['127.0.0.1', '[::1]'], netns, http2, tls, only, upstream } = options;
+    const { log = '$request_method $status' } = options;
     const nginx = new Nginx(mkdtempSync(join(tmpdir(), 'meshtap-nginx-')), await freePort());
     const directory = nginx.#directory;
     mkdirSync(join(directory, 'files'));
@@ -70,7 +62,7 @@ export class Nginx {
       `user root; daemon off; worker_processes 2; error_log ${directory}/error.log; pid ${directory}/pid;
        events { worker_connections 2048; }
        http {
-         log_format tally '$request_method $status${logTarget ? ' $request_uri' : ''}'; access_log ${nginx.#log} tally;
+         log_format tally '${log}'; access_log ${nginx.#log} tally;
          client_body_temp_path ${directory}/body; proxy_temp_path ${directory}/proxy;
          fastcgi_temp_path ${directory}/fastcgi; uwsgi_temp_path ${directory}/uwsgi; scgi_temp_path ${directory}/scgi;
          sendfile on; keepalive_requests 1000000; default_type text/plain;

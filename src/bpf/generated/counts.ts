@@ -155,7 +155,7 @@ export const structs = {
     },
   },
   http2: {
-    size: 7488,
+    size: 7472,
     fields: {
       lock: { offset: 0, size: 4, type: 'struct bpf_spin_lock' },
       reach: { offset: 4, size: 4, type: 'u32' },
@@ -167,8 +167,8 @@ export const structs = {
       void_requests: { offset: 28, size: 4, type: 'u32' },
       void_answers: { offset: 32, size: 4, type: 'u32' },
       routed: { offset: 36, size: 268, type: 'struct routed_paths' },
-      frames: { offset: 304, size: 1040, type: 'struct frames[2]' },
-      stream: { offset: 1344, size: 6144, type: 'struct exchange[256]' },
+      frames: { offset: 304, size: 1024, type: 'struct frames[2]' },
+      stream: { offset: 1328, size: 6144, type: 'struct exchange[256]' },
     },
   },
   routed_paths: {
@@ -182,7 +182,7 @@ export const structs = {
     },
   },
   frames: {
-    size: 520,
+    size: 512,
     fields: {
       began: { offset: 0, size: 8, type: 'u64' },
       block_began: { offset: 8, size: 8, type: 'u64' },
@@ -198,11 +198,11 @@ export const structs = {
       failure: { offset: 34, size: 1, type: 'u8' },
       fresh: { offset: 35, size: 1, type: 'u8' },
       ending: { offset: 36, size: 4, type: 'u32' },
-      hpack: { offset: 40, size: 476, type: 'struct hpack' },
+      hpack: { offset: 40, size: 472, type: 'struct hpack' },
     },
   },
   hpack: {
-    size: 476,
+    size: 472,
     fields: {
       inserted: { offset: 0, size: 4, type: 'u32' },
       number: { offset: 4, size: 4, type: 'u32' },
@@ -221,7 +221,7 @@ export const structs = {
       entry: { offset: 44, size: 256, type: 'u16[128]' },
       text: { offset: 300, size: 32, type: 'u8[32]' },
       path: { offset: 332, size: 128, type: 'struct rpc_method_key' },
-      slack: { offset: 460, size: 16, type: 'u8[16]' },
+      slack: { offset: 460, size: 12, type: 'u8[12]' },
     },
   },
   rpc_method_key: {
@@ -459,6 +459,40 @@ export const structs = {
       told: { offset: 352, size: 24, type: 'struct named_key' },
     },
   },
+  watching: {
+    size: 24,
+    fields: {
+      on: { offset: 0, size: 4, type: 'u32' },
+      quota: { offset: 4, size: 4, type: 'u32' },
+      window: { offset: 8, size: 8, type: 'u64' },
+      taken: { offset: 16, size: 8, type: 'u64' },
+    },
+  },
+  flow_counts: {
+    size: 64,
+    fields: {
+      count: { offset: 0, size: 64, type: 'u64[8]' },
+    },
+  },
+  flow_note_key: {
+    size: 16,
+    fields: {
+      connection: { offset: 0, size: 8, type: 'u64' },
+      number: { offset: 8, size: 4, type: 'u32' },
+      role: { offset: 12, size: 4, type: 'u32' },
+    },
+  },
+  flow_note: {
+    size: 200,
+    fields: {
+      text: { offset: 0, size: 152, type: 'u8[152]' },
+      trace: { offset: 152, size: 32, type: 'u8[32]' },
+      text_form: { offset: 184, size: 1, type: 'u8' },
+      text_bytes: { offset: 185, size: 1, type: 'u8' },
+      reserved: { offset: 186, size: 6, type: 'u8[6]' },
+      at: { offset: 192, size: 8, type: 'u64' },
+    },
+  },
   dns_stream: {
     size: 912,
     fields: {
@@ -483,6 +517,29 @@ export const structs = {
       naming: { offset: 80, size: 376, type: 'struct naming' },
     },
   },
+  flow_event: {
+    size: 312,
+    fields: {
+      at: { offset: 0, size: 8, type: 'u64' },
+      duration: { offset: 8, size: 8, type: 'u64' },
+      first_byte: { offset: 16, size: 8, type: 'u64' },
+      connection: { offset: 24, size: 8, type: 'u64' },
+      pair: { offset: 32, size: 32, type: 'struct pair_key' },
+      series: { offset: 64, size: 16, type: 'struct http_key' },
+      local_address: { offset: 80, size: 16, type: 'u8[16]' },
+      remote_address: { offset: 96, size: 16, type: 'u8[16]' },
+      local_port: { offset: 112, size: 2, type: 'u16' },
+      remote_port: { offset: 114, size: 2, type: 'u16' },
+      number: { offset: 116, size: 4, type: 'u32' },
+      kind: { offset: 120, size: 1, type: 'u8' },
+      how: { offset: 121, size: 1, type: 'u8' },
+      text_form: { offset: 122, size: 1, type: 'u8' },
+      text_bytes: { offset: 123, size: 1, type: 'u8' },
+      reserved: { offset: 124, size: 4, type: 'u8[4]' },
+      trace: { offset: 128, size: 32, type: 'u8[32]' },
+      text: { offset: 160, size: 152, type: 'u8[152]' },
+    },
+  },
 } as const;
 
 export const enums = {
@@ -502,6 +559,11 @@ export const enums = {
   route: { ROUTE_NONE: 0, ROUTE_OTHER: 1, FIRST_ROUTE: 2 },
   route_bound: { ROUTE_PAGE: 4096, ROUTE_METHODS: 16, ROUTE_SCOPE_WORDS: 4, ROUTE_LIVES: 86400 },
   huffman_flag: { HUFFMAN_SYMBOL: 65536 },
+  flow_kind: { FLOW_REQUEST: 0, FLOW_OPENED: 1, FLOW_CLOSED: 2, FLOW_FAILED: 3 },
+  flow_failed: { FAILED_REFUSED: 0, FAILED_CANCELLED: 1, FAILED_UNREACHABLE: 2 },
+  flow_text: { TEXT_NONE: 0, TEXT_LINE: 1, TEXT_PATH: 2, TEXT_HUFFMAN: 3, TEXT_INDEX: 4 },
+  flow_bound: { FLOW_TEXT: 152, FLOW_TRACE: 32, FLOW_WINDOW: 27 },
+  flow_outcome: { FLOWS_SHOWN: 0, FLOWS_LIMITED: 1, FLOWS_FULL: 2, FLOW_OUTCOMES: 8 },
 } as const;
 
 /** The maps as the object defines them. */
@@ -512,7 +574,7 @@ export const maps = {
   reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 3080 } },
   early: { type: 9, flags: 0, maxEntries: 4096, key: { type: 'struct early_key', size: 16 }, value: { type: 'struct early_value', size: 2512 } },
   connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 1888 } },
-  http2_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct http2', size: 7488 } },
+  http2_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct http2', size: 7472 } },
   pairs: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct pair_key', size: 32 }, value: { type: 'u32', size: 4 } },
   pair_values: { type: 2, flags: 0, maxEntries: 2048, key: { type: 'u32', size: 4 }, value: { type: 'struct pair_value', size: 496 } },
   free_pairs: { type: 22, flags: 0, maxEntries: 2048, key: { type: 'bytes', size: 0 }, value: { type: 'u32', size: 4 } },
@@ -538,5 +600,9 @@ export const maps = {
   tls_hellos: { type: 9, flags: 0, maxEntries: 8192, key: { type: 'struct tls_hello', size: 48 }, value: { type: 'u64', size: 8 } },
   handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 24 } },
   naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 376 } },
+  watching: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct watching', size: 24 } },
+  flow_ring: { type: 27, flags: 0, maxEntries: 1048576, key: { type: 'bytes', size: 0 }, value: { type: 'bytes', size: 0 } },
+  flow_counts: { type: 2, flags: 0, maxEntries: 8, key: { type: 'u32', size: 4 }, value: { type: 'struct flow_counts', size: 64 } },
+  flow_notes: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct flow_note_key', size: 16 }, value: { type: 'struct flow_note', size: 200 } },
   dns_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct dns_stream', size: 912 } },
 } as const;

@@ -74,8 +74,14 @@ async function observe(options: ObserveOptions, filters: FlowFilters): Promise<v
     options.inputFile === undefined
       ? await fromServer(options, selection, filters, signal)
       : fromFile(options.inputFile, options, selection, filters, signal);
-  await printAll(events, printer, signal);
+  const printed = await printAll(events, printer, signal);
+  const all = !filters.whitelist?.length && !filters.blacklist?.length;
+  if (printed === 0 && all && !options.follow && options.inputFile === undefined)
+    process.stderr.write(NOTHING_KEPT);
 }
+
+const NOTHING_KEPT =
+  'meshtap: no flows are kept. From the kernel an agent takes them while somebody watches (--follow), or with flows.always\n';
 
 /** Everything is filtered here. */
 async function* fromFile(
@@ -178,7 +184,7 @@ function localSocket(instance: string): string {
   const socket = flowsOf(instance);
   if (existsSync(socket)) return socket;
   throw new MeshtapError('FLOWS_FAILED', `no agent named ${instance} has flows on this machine`, {
-    hint: 'An agent has them with the receivers replay and hubble; --server asks elsewhere, --input-file reads a file',
+    hint: 'meshtap status lists those that run; --server asks elsewhere, --input-file reads a file',
   });
 }
 
@@ -200,19 +206,22 @@ function tlsOf(options: ObserveOptions): ClientTls | undefined {
   };
 }
 
-/** Writes as fast as they are read at the other end, and no faster. */
+/** Writes as fast as they are read at the other end, and no faster; returns how many there were. */
 async function printAll(
   events: AsyncIterable<FlowEvent>,
   printer: Printer,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<number> {
+  let count = 0;
   for await (const event of events) {
     if (signal.aborted) break;
+    count++;
     const { out, error } = printer.print(event);
     if (error !== undefined) process.stderr.write(error);
     if (out !== undefined && !process.stdout.write(out)) await drained(signal);
   }
   process.stdout.write(printer.end());
+  return count;
 }
 
 function drained(signal: AbortSignal): Promise<void> {

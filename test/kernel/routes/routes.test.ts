@@ -53,7 +53,10 @@ describe('the log of nginx', () => {
   test.for([{ streams: undefined }, { streams: 20 }])(
     'says the same, streams: $streams',
     async ({ streams }, { scope, meter }) => {
-      const nginx = await Nginx.start(scope, { http2: streams !== undefined, logTarget: true });
+      const nginx = await Nginx.start(scope, {
+        http2: streams !== undefined,
+        log: '$request_method $status $request_uri',
+      });
       onTestFinished(() => nginx.removeFiles());
       await meter.agent.setRoutes([routes('/ok', '/ok/{id}', '/missing/*', '/files/{name}', 'POST /busy')]);
       const before = await routeCounts(meter.agent);

@@ -319,7 +319,7 @@ describe('flags', () => {
 
 test('the defaults are those of the parts that are configured', () => {
   const { limits } = loadConfig();
-  expect(limits).toEqual({ ...DEFAULT_LIMITS, identities: 65_536 });
+  expect(limits).toEqual({ ...DEFAULT_LIMITS, identities: 65_536, flows: 5000 });
 });
 
 test('meshtap.schema.json is the schema of today (vitest -u writes it)', async () => {

@@ -157,3 +157,34 @@ test('nobody sees what is to be left out, neither now nor later', async () => {
   );
   await watcher.return();
 });
+
+describe('whether anybody wants flows', () => {
+  test('is told at once, with the first who follows and with the last who goes', async () => {
+    const hub = filled(3);
+    const told: boolean[] = [];
+    const stop = hub.onWatched((watched) => told.push(watched));
+    await all(hub.watch());
+    expect(told).toEqual([false]);
+    const [first, second] = [new AbortController(), new AbortController()];
+    const streams = [first, second].map(({ signal }) => all(hub.watch({ follow: true, signal })));
+    expect(told).toEqual([false, true]);
+    first.abort();
+    await streams[0];
+    expect(told).toEqual([false, true]);
+    second.abort();
+    await streams[1];
+    expect(told).toEqual([false, true, false]);
+    stop();
+    const last = new AbortController();
+    const stream = all(hub.watch({ follow: true, signal: last.signal }));
+    last.abort();
+    await stream;
+    expect(told).toHaveLength(3);
+  });
+
+  test('somebody always does, if it is said so', () => {
+    const told: boolean[] = [];
+    new FlowHub({ always: true }).onWatched((watched) => told.push(watched));
+    expect(told).toEqual([true]);
+  });
+});

@@ -21,6 +21,8 @@ describe('a URL', () => {
     ['/static/app2.js', '/static/app2.js'],
     ['/very-long-name-of-a-resource-in-words', '/very-long-name-of-a-resource-in-words'],
     ['*', '*'],
+    ['/users/4711\u2026', '/users/\u2026'],
+    ['/users/4711?token=cut\u2026', '/users/{id}'],
   ])('%s', (url, expected) => expect(redactUrl(url)).toBe(expected));
 
   test('by halves', () => {
