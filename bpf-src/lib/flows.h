@@ -104,8 +104,9 @@ static __noinline int note_line(struct connection *c, struct stream *s)
 	if (!note)
 		return 0;
 #pragma unroll
-	for (int i = 0; i < FLOW_TEXT; i += 8)
-		*(__u64 *)(note->text + i) = eight(s, bounded(at + i));
+	for (__u32 i = 0; i < FLOW_TEXT; i += 8)
+		if (i < n)
+			*(__u64 *)(note->text + i) = eight(s, bounded(at + i));
 	note->text_form = TEXT_LINE;
 	note->text_bytes = n < FLOW_TEXT ? n : FLOW_TEXT;
 	trace = find_trace(s, at);

@@ -12,7 +12,7 @@ void called(void)
 
 static void free_later(void *memory)
 {
-	CHECK(kernel.garbage_count < 256, "too much is deleted at once");
+	CHECK(kernel.garbage_count < GARBAGE, "too much is deleted at once");
 	kernel.garbage[kernel.garbage_count++] = memory;
 }
 

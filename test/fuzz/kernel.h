@@ -54,6 +54,9 @@ struct packet {
 	__u32 length;
 };
 
+#define MAPS 48
+#define GARBAGE 1024 /* more than one run of a program deletes */
+
 struct kernel {
 	__u64 now; /* ns */
 	__u32 cpu;
@@ -64,9 +67,9 @@ struct kernel {
 	struct bpf_sock *(*find_socket)(const struct bpf_sock_tuple *tuple, __u32 size);
 
 	__u32 *verdict; /* what the trie says of all addresses */
-	struct map map[32];
+	struct map map[MAPS];
 	__u32 maps;
-	void *garbage[256]; /* freed when no program runs */
+	void *garbage[GARBAGE]; /* freed when no program runs */
 	__u32 garbage_count;
 };
 

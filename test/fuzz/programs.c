@@ -31,6 +31,7 @@ struct maps shared_maps(void)
 		.free_series = QUEUE(&free_series),
 		.ledgers = MAP(&ledgers),
 		.control = MAP(&control),
+		.watching = MAP(&watching),
 		.dns_pending = MAP(&dns_pending),
 		.dns_series = MAP(&dns_series),
 		.dns_values = MAP(&dns_values),

@@ -5,6 +5,7 @@
 
 #include "kernel.h"
 #include "wire/counts.h"
+#include "wire/flows.h"
 
 int ingress(struct __sk_buff *skb);
 int egress(struct __sk_buff *skb);
@@ -18,7 +19,7 @@ extern volatile __u64 boundaries[32];
 extern volatile __u32 stripes_mask;
 
 struct maps {
-	struct map *pairs, *pair_values, *free_pairs, *http_series, *http_values, *free_series, *ledgers, *control;
+	struct map *pairs, *pair_values, *free_pairs, *http_series, *http_values, *free_series, *ledgers, *control, *watching;
 	struct map *dns_pending, *dns_series, *dns_values, *free_dns_series, *dns_names, *free_names, *named;
 };
 

@@ -171,6 +171,13 @@ static void do_something(void)
 	case 12:
 		((struct control *)map_lookup(maps.control, &zero))->epoch++;
 		break;
+	case 13: {
+		struct watching *watching = map_lookup(maps.watching, &zero);
+
+		watching->on = !watching->on;
+		watching->quota = take_front(input);
+		break;
+	}
 	case 14:
 		kernel.now += 1000000ull * take_front(input);
 		kernel.most_entries = choice & 64 ? 2 : 0;
