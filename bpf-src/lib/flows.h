@@ -10,36 +10,6 @@
 #include "lib/stream.h"
 #include "wire/flows.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct watching);
-} watching SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1024 * 1024);
-} flow_ring SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 8);
-	__type(key, __u32);
-	__type(value, struct flow_counts);
-} flow_counts SEC(".maps");
-
-/*
- * Not an LRU map: notes are written where they lie, which must not become another request's meanwhile. What is left
- * behind by requests that nobody saw end is taken out by user space.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2048);
-	__type(key, struct flow_note_key);
-	__type(value, struct flow_note);
-} flow_notes SEC(".maps");
-
 static __always_inline int is_watched(void)
 {
 	__u32 zero = 0;

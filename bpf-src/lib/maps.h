@@ -7,6 +7,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include "wire/counts.h"
+#include "wire/flows.h"
 
 /* Set by user space before load. */
 const volatile __u64 boundaries[32] = {}; /* ns, ascending, inclusive, padded with the largest value */
@@ -222,6 +223,36 @@ struct {
 	__type(key, struct tls_hello);
 	__type(value, __u64);
 } tls_hellos SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct watching);
+} watching SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1024 * 1024);
+} flow_ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, struct flow_counts);
+} flow_counts SEC(".maps");
+
+/*
+ * Not an LRU map: notes are written where they lie, which must not become another request's meanwhile. What is left
+ * behind by requests that nobody saw end is taken out by user space.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct flow_note_key);
+	__type(value, struct flow_note);
+} flow_notes SEC(".maps");
 
 /* An index or an id for a new key, or that of whoever was faster; what `overflow` says if none is left. */
 #define TAKE_INDEX(map, free, key, overflow)                                                                      \

@@ -431,34 +431,6 @@ export const structs = {
       server: { offset: 40, size: 8, type: 'u64' },
     },
   },
-  handshake_key: {
-    size: 8,
-    fields: {
-      active_isn: { offset: 0, size: 4, type: 'u32' },
-      passive_isn: { offset: 4, size: 4, type: 'u32' },
-    },
-  },
-  handshake: {
-    size: 24,
-    fields: {
-      active_cgroup: { offset: 0, size: 8, type: 'u64' },
-      passive_cgroup: { offset: 8, size: 8, type: 'u64' },
-      met: { offset: 16, size: 8, type: 'u64' },
-    },
-  },
-  naming: {
-    size: 376,
-    fields: {
-      id: { offset: 0, size: 8, type: 'u64' },
-      now: { offset: 8, size: 8, type: 'u64' },
-      domain: { offset: 16, size: 8, type: 'u64' },
-      length: { offset: 24, size: 4, type: 'u32' },
-      reserved: { offset: 28, size: 4, type: 'u32' },
-      name: { offset: 32, size: 256, type: 'struct dns_name' },
-      slack: { offset: 288, size: 64, type: 'u8[64]' },
-      told: { offset: 352, size: 24, type: 'struct named_key' },
-    },
-  },
   watching: {
     size: 24,
     fields: {
@@ -491,6 +463,34 @@ export const structs = {
       text_bytes: { offset: 185, size: 1, type: 'u8' },
       reserved: { offset: 186, size: 6, type: 'u8[6]' },
       at: { offset: 192, size: 8, type: 'u64' },
+    },
+  },
+  handshake_key: {
+    size: 8,
+    fields: {
+      active_isn: { offset: 0, size: 4, type: 'u32' },
+      passive_isn: { offset: 4, size: 4, type: 'u32' },
+    },
+  },
+  handshake: {
+    size: 24,
+    fields: {
+      active_cgroup: { offset: 0, size: 8, type: 'u64' },
+      passive_cgroup: { offset: 8, size: 8, type: 'u64' },
+      met: { offset: 16, size: 8, type: 'u64' },
+    },
+  },
+  naming: {
+    size: 376,
+    fields: {
+      id: { offset: 0, size: 8, type: 'u64' },
+      now: { offset: 8, size: 8, type: 'u64' },
+      domain: { offset: 16, size: 8, type: 'u64' },
+      length: { offset: 24, size: 4, type: 'u32' },
+      reserved: { offset: 28, size: 4, type: 'u32' },
+      name: { offset: 32, size: 256, type: 'struct dns_name' },
+      slack: { offset: 288, size: 64, type: 'u8[64]' },
+      told: { offset: 352, size: 24, type: 'struct named_key' },
     },
   },
   dns_stream: {
@@ -598,11 +598,11 @@ export const maps = {
   route_scopes: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct server_key', size: 24 }, value: { type: 'u32', size: 4 } },
   tls_sockets: { type: 9, flags: 0, maxEntries: 8192, key: { type: 'u64', size: 8 }, value: { type: 'struct tls_socket', size: 88 } },
   tls_hellos: { type: 9, flags: 0, maxEntries: 8192, key: { type: 'struct tls_hello', size: 48 }, value: { type: 'u64', size: 8 } },
-  handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 24 } },
-  naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 376 } },
   watching: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct watching', size: 24 } },
   flow_ring: { type: 27, flags: 0, maxEntries: 1048576, key: { type: 'bytes', size: 0 }, value: { type: 'bytes', size: 0 } },
   flow_counts: { type: 2, flags: 0, maxEntries: 8, key: { type: 'u32', size: 4 }, value: { type: 'struct flow_counts', size: 64 } },
   flow_notes: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct flow_note_key', size: 16 }, value: { type: 'struct flow_note', size: 200 } },
+  handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 24 } },
+  naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 376 } },
   dns_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct dns_stream', size: 912 } },
 } as const;
