@@ -68,7 +68,7 @@ describe('a restart that can not go on', () => {
     const directory = mkdtempSync(join(tmpdir(), 'meshtap-next-'));
     onTestFinished(() => rmSync(directory, { recursive: true }));
     cpSync(join(root, 'dist'), join(directory, 'dist'), { recursive: true });
-    for (const name of ['package.json', 'node_modules', 'bpf'])
+    for (const name of ['package.json', 'node_modules', 'bpf', 'proto'])
       symlinkSync(join(root, name), join(directory, name));
     const layouts = join(directory, 'dist/bpf/generated/counts.js');
     const text = readFileSync(layouts, 'utf8');

@@ -113,7 +113,7 @@ function nextVersion(): string {
   onTestFinished(() => rmSync(directory, { recursive: true }));
   cpSync(join(root, 'dist'), join(directory, 'dist'), { recursive: true });
   cpSync(join(root, 'package.json'), join(directory, 'package.json'));
-  symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'));
+  for (const name of ['node_modules', 'proto']) symlinkSync(join(root, name), join(directory, name));
   const object = join('bpf', process.arch, 'meshtap.bpf.o');
   mkdirSync(join(directory, 'bpf', process.arch), { recursive: true });
   cpSync(join(root, object), join(directory, object));
