@@ -289,6 +289,7 @@ export class Sweeper implements RunningReceiver {
   /** New pairs, and which routes their servers have. */
   #tell(): void {
     const keys = this.#pairs.readKeys();
+    this.#names.read(); // a pair is made after its name
     this.#pairs.see(keys);
     this.#routes.tell(keys, (index) => this.#pairs.labelOf(index)?.pair);
   }
