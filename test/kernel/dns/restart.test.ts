@@ -16,17 +16,17 @@ test('names outlive the agent, and so does what was counted', PATIENTLY, async (
     instance,
     config: { dialects: ['otel' as const, 'hubble' as const] },
   };
-  const first = await AgentProcess.start(options);
+  let agent = await AgentProcess.start(options);
   try {
     await world.act(scope, 'shop', ['api.example.com', A]);
-    const before = await first.scrape();
+    const before = await agent.scrape();
     const to = { source_service: 'shop', destination_service: 'api.example.com' };
     expect(before.requests('client', to)).toBe(1);
     expect(before.sum('dns_lookup_duration_seconds_count', { source_service: 'shop' })).toBe(1);
-    await first.kill();
+    await agent.kill();
     await world.act(scope, 'shop', [A, 'api.example.com', A]);
-    const second = await AgentProcess.start(options);
-    const after = await second.scrape();
+    agent = await AgentProcess.start(options);
+    const after = await agent.scrape();
     expect(after.requests('client', to)).toBe(3);
     const lookups = { source_service: 'shop', dns_question_type: 'A', dns_response_code: 'NOERROR' };
     expect(after.sum('dns_lookup_duration_seconds_count', lookups)).toBe(2);
@@ -39,8 +39,8 @@ test('names outlive the agent, and so does what was counted', PATIENTLY, async (
       }),
     ).toBe(2);
     execFileSync('promtool', ['check', 'metrics'], { input: after.text });
-    await second.kill();
   } finally {
+    await agent.kill();
     await detachInstance(instance);
   }
 });
