@@ -223,7 +223,7 @@ static __always_inline struct connection *begin(struct bpf_sock_ops *ctx, __u8 r
 
 	if (!ctx->sk)
 		return 0;
-	c = bpf_sk_storage_get(&connections, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	c = make_storage(&connections, ctx->sk);
 	if (!c) {
 		note(role, CONNECTIONS_UNTRACKED, 1);
 		return 0;

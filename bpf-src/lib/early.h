@@ -67,9 +67,7 @@ __attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __
 	if (listed) {
 		if (!c)
 			return 0;
-		r = bpf_sk_storage_get(&reassembly, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-		if (!r) /* another CPU made it meanwhile */
-			r = bpf_sk_storage_get(&reassembly, sk, 0, 0);
+		r = make_storage(&reassembly, sk);
 		if (!r)
 			return 0;
 		key.tuple = c->tuple;

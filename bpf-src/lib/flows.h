@@ -138,9 +138,7 @@ static __always_inline struct flow_event *new_event(struct connection *c, __u8 k
 	e->at = now;
 	e->kind = kind;
 	e->connection = c->tuple;
-	e->pair.cgroup = c->cgroup;
-	e->pair.role = c->role;
-	e->pair.port = c->role == ROLE_CLIENT ? c->remote_port : c->local_port;
+	name_side(c, &e->pair);
 	__builtin_memcpy(e->local_address, c->local_address, 16);
 	__builtin_memcpy(e->remote_address, c->remote_address, 16);
 	e->local_port = c->local_port;

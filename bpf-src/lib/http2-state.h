@@ -41,12 +41,8 @@ static __always_inline struct http2 *http2_from(SOURCE skb)
 static __always_inline struct http2 *new_http2(SOURCE skb)
 {
 	struct bpf_sock *sk = skb->sk;
-	struct http2 *h;
 
-	if (!sk)
-		return 0;
-	h = bpf_sk_storage_get(&http2_streams, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	return h ? h : http2_of(sk); /* another CPU made it meanwhile */
+	return sk ? make_storage(&http2_streams, sk) : 0;
 }
 
 #endif

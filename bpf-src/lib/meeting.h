@@ -196,9 +196,7 @@ static __always_inline struct connection *connection_for(struct __sk_buff *skb, 
 		/* in its handshake sock_ops will make it, or, if that had begun before this program, the next packet */
 		if (!sk || state == BPF_TCP_SYN_SENT || state == BPF_TCP_SYN_RECV)
 			return 0;
-		c = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-		if (!c) /* another CPU joined it meanwhile */
-			c = connection_of(sk);
+		c = make_storage(&connections, sk);
 		if (!c) {
 			note(ROLE_UNKNOWN, CONNECTIONS_UNTRACKED, 1);
 			return 0;

@@ -64,6 +64,14 @@ static __always_inline void name_peer(struct connection *c, struct pair_key *key
 	use_name(c, key);
 }
 
+/* Whose side of which port it is, without the other end. */
+static __always_inline void name_side(const struct connection *c, struct pair_key *key)
+{
+	key->cgroup = c->cgroup;
+	key->role = c->role;
+	key->port = c->role == ROLE_CLIENT ? c->remote_port : c->local_port;
+}
+
 static __noinline int find_pair(struct connection *c)
 {
 	__u32 epoch = current_epoch();
@@ -71,9 +79,7 @@ static __noinline int find_pair(struct connection *c)
 
 	if (!c)
 		return 0;
-	key.cgroup = c->cgroup;
-	key.role = c->role;
-	key.port = c->role == ROLE_CLIENT ? c->remote_port : c->local_port;
+	name_side(c, &key);
 	name_peer(c, &key);
 	find_scope(c, &key);
 	c->series_tag = ~0ull;

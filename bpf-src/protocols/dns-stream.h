@@ -99,8 +99,7 @@ static __always_inline int become_dns(SOURCE source, struct connection *c, struc
 
 	if (!sk)
 		return STOP;
-	/* or another CPU made it meanwhile */
-	if (!bpf_sk_storage_get(&dns_streams, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) && !dns_stream_of(sk)) {
+	if (!make_storage(&dns_streams, sk)) {
 		note(c->role, CONNECTIONS_UNTRACKED, 1);
 		c->protocol = OPAQUE;
 		return STOP;
