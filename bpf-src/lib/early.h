@@ -35,9 +35,23 @@ static __always_inline int list_piece(struct connection *c, struct reassembly *r
 	return listed;
 }
 
+/* The name of a connection, also where it is not known yet: its addresses and ports. 0 = that is no segment. */
+static __always_inline __u64 tuple_of(struct __sk_buff *skb, const struct connection *c, __u32 listed)
+{
+	struct segment seg = {};
+	struct ends ends;
+
+	if (listed)
+		return c ? c->tuple : 0;
+	if (!read_segment(skb, &seg) || !read_ends(skb, &seg, &ends))
+		return 0;
+	return hash_of(ends.source, ends.destination, ends.source_port, ends.destination_port);
+}
+
 /*
  * Keep one piece of a segment. It is on a list unless the connection is not known yet: then it is looked for under the
- * addresses and ports, where it should begin.
+ * addresses and ports, where it should begin. What is kept stays as it is: another CPU may have it under the parser, and
+ * will throw it away. Of a segment that is sent again, and longer, the rest is kept behind it.
  */
 __attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __u32 seq, __u32 listed)
 {
@@ -56,6 +70,20 @@ __attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __
 	/* what the parser passes over, such as most of a download, is not wanted back */
 	if (listed && c && position(&c->stream[IN], seq + length) <= c->stream[IN].next)
 		return 1;
+	key.tuple = tuple_of(skb, c, listed);
+	if (!key.tuple)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < 3; i++) {
+		old = bpf_map_lookup_elem(&early, &key);
+		if (!old)
+			break;
+		if (old->length >= length)
+			return 1;
+		offset += old->length;
+		key.seq += old->length;
+		length -= old->length;
+	}
 	length--;
 	asm volatile("%0 &= 2047" : "+r"(length));
 	if (bpf_skb_load_bytes(skb, offset, value->byte, (length & 2047) + 1))
@@ -65,29 +93,16 @@ __attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __
 	value->at = bpf_ktime_get_ns();
 
 	if (listed) {
-		if (!c)
-			return 0;
 		r = make_storage(&reassembly, sk);
 		if (!r)
 			return 0;
-		key.tuple = c->tuple;
-	} else {
-		struct segment seg = {};
-		struct ends ends;
-
-		if (!read_segment(skb, &seg) || !read_ends(skb, &seg, &ends))
-			return 0;
-		key.tuple = hash_of(ends.source, ends.destination, ends.source_port, ends.destination_port);
 	}
-	/* sent again in shorter segments, it must not take the place of the longer piece */
-	old = bpf_map_lookup_elem(&early, &key);
-	if (old && old->length >= length)
-		return 1;
-	if (bpf_map_update_elem(&early, &key, value, BPF_ANY))
-		return 0;
-	if (!listed || !c || !r)
-		return 1;
-	if (list_piece(c, r, seq, length))
+	/* another CPU may have kept the same meanwhile */
+	if (bpf_map_update_elem(&early, &key, value, BPF_NOEXIST)) {
+		old = bpf_map_lookup_elem(&early, &key);
+		return old && old->length >= length;
+	}
+	if (!c || !r || list_piece(c, r, key.seq, length))
 		return 1;
 	bpf_map_delete_elem(&early, &key);
 	return 0;
@@ -107,7 +122,7 @@ static __always_inline void hold(struct __sk_buff *skb, __u32 role, const struct
 		if (offset >= skb->len)
 			break;
 	}
-	note(role, SEGMENTS_EARLY, 1);
+	note(role, offset < skb->len ? SEGMENTS_EARLY_DROPPED : SEGMENTS_EARLY, 1);
 }
 
 /* The start of a listed piece that begins at or before a position, off the list. True if there was one. */

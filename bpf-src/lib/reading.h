@@ -51,8 +51,11 @@ __attribute__((noinline)) int take_piece(struct __sk_buff *skb, __u32 received)
 			return 0;
 	}
 	value = bpf_map_lookup_elem(&early, &key);
-	if (!value)
+	if (!value) {
+		if (found) /* others needed its place */
+			note(c->role, SEGMENTS_EARLY_DROPPED, 1);
 		return found;
+	}
 	from = position(s, key.seq);
 	length = value->length;
 	extend_whole(s, from, from + length);
@@ -130,7 +133,8 @@ static __noinline int take_in(struct __sk_buff *skb, struct connection *c, const
 	extend_whole(s, from, to);
 	if (to > s->top)
 		s->top = to;
-	follow_era(c, s, IN, from);
+	/* where the other direction found the thread again, this one goes on behind what had come by then */
+	follow_era(c, s, IN, whole);
 	if (c->protocol == OPAQUE)
 		return 0;
 	if (s->phase == UNSYNCED) {

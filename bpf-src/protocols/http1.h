@@ -233,7 +233,7 @@ static __always_inline int accept_request(struct connection *c, struct stream *s
 		c->untracked++;
 		return AGAIN;
 	}
-	if (c->asked != c->answered)
+	if (c->asked != c->answered && c->asked != c->void_before)
 		c->pipelined = 1;
 	slot = c->asked & (OUTSTANDING - 1);
 	c->outstanding[slot] = s->began << 8 | s->method << 1 | s->version;

@@ -34,8 +34,21 @@ export function compileFixture(name: string, ...defines: string[]): string {
   return object;
 }
 
+/** Compiles test/fixtures/cable.c, and returns the program's path. */
+export function compileCable(): string {
+  const program = join(compiled, 'cable');
+  const source = join(root, 'test/fixtures/cable.c');
+  if (existsSync(program) && statSync(program).mtimeMs > changed(source)) return program;
+  mkdirSync(compiled, { recursive: true });
+  const made = `${program}.${process.pid}`;
+  execFileSync('clang', ['-O2', '-Wall', '-Wextra', '-pthread', source, '-o', made], { stdio: 'pipe' });
+  renameSync(made, program);
+  return program;
+}
+
 /** Compiles all that tests use, for machines that do it better than those where the tests run. */
 export function compileFixtures(): void {
   for (const name of ['counting', 'refused', 'standin']) compileFixture(name);
   compileFixture('standin', 'UPGRADED');
+  compileCable();
 }

@@ -1,4 +1,4 @@
-// client.js OPTIONS: sends a known mix of requests. Prints their number at every hundredth, and in the last line, as
+// network-client-process.js OPTIONS: sends a known mix of requests. Prints their number at every hundredth, and in the last line, as
 // JSON, what became of them.
 // OPTIONS, as JSON: { host, port, requests, connections, timeout (ms), abandon }. With `abandon`, large answers are
 // given up after their first bytes. Plain JavaScript, so that an emulated machine starts it fast.

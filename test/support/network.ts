@@ -14,7 +14,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { cgroupRoot } from '../support/cgroup.js';
+import { cgroupRoot } from './cgroup.js';
+import { compileCable } from './fixtures.js';
 
 const ends = ['client', 'server'] as const;
 type End = (typeof ends)[number];
@@ -24,7 +25,23 @@ export const SERVER = { host: '10.77.0.2', port: 8080 };
 /** How often each `METHOD STATUS`, or `METHOD` alone, occurred. */
 export type Tally = Record<string, number>;
 
-/** What client.js prints. */
+/** What a cable of our own does to that many packets of a thousand; `delay` in microseconds, which overtaking ones have not. */
+export interface Trouble {
+  loss?: number;
+  duplicates?: number;
+  overtaking?: number;
+  delay?: number;
+}
+
+/** What became of packets. */
+export interface Brought {
+  brought: number;
+  lost: number;
+  doubled: number;
+  overtook: number;
+}
+
+/** What network-client-process.js prints. */
 export interface ClientReport {
   complete: Tally;
   broken: Tally;
@@ -41,23 +58,47 @@ export class Network implements AsyncDisposable {
   readonly cgroup: string = join(cgroupRoot(), `meshtap-network-${process.pid}`);
   readonly #directory: string;
   #server: ChildProcess | undefined;
+  /** test/fixtures/cable.c, if it is the cable. */
+  #cable: { process: ChildProcess; answers: AsyncIterator<string> } | undefined;
 
   private constructor(directory: string) {
     this.#directory = directory;
   }
 
-  static async create(): Promise<Network> {
+  /** `veth`: a cable of the kernel's, for netem. `tun`: one of our own, for machines that have no netem, and worse. */
+  static async create(cable: 'veth' | 'tun' = 'veth'): Promise<Network> {
     const network = new Network(await mkdtemp(join(tmpdir(), 'meshtap-network-')));
     for (const end of ends) {
       mkdirSync(join(network.cgroup, end), { recursive: true });
       run(`ip netns add meshtap-${end} && ip -n meshtap-${end} link set lo up`);
     }
-    run('ip link add cable netns meshtap-client type veth peer name cable netns meshtap-server');
+    if (cable === 'tun') await network.#layCable();
+    else run('ip link add cable netns meshtap-client type veth peer name cable netns meshtap-server');
     run('ip -n meshtap-client address add 10.77.0.1/24 dev cable');
     run('ip -n meshtap-server address add 10.77.0.2/24 dev cable');
     for (const end of ends) run(`ip -n meshtap-${end} link set cable up`);
     await network.#startServer();
     return network;
+  }
+
+  async #layCable(): Promise<void> {
+    const process = spawn(compileCable(), ['meshtap-client', 'meshtap-server'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const answers = createInterface(process.stdout!)[Symbol.asyncIterator]();
+    this.#cable = { process, answers };
+    const { value } = await answers.next();
+    if (value !== 'ready') throw new Error('test/fixtures/cable.c made no cable; what it said stands above');
+  }
+
+  /** Sets what a cable of our own does to packets, and tells what became of those since the last time. */
+  async disturb(trouble: Trouble = {}): Promise<Brought> {
+    const { loss = 0, duplicates = 0, overtaking = 0, delay = 0 } = trouble;
+    const { process, answers } = this.#cable!;
+    process.stdin!.write(`${loss} ${duplicates} ${overtaking} ${delay}\n`);
+    const { value } = await answers.next();
+    const [brought, lost, doubled, overtook] = String(value).split(' ').map(Number);
+    return { brought: brought!, lost: lost!, doubled: doubled!, overtook: overtook! };
   }
 
   /** Sets what netem does to packets that leave either end, such as `loss 1%`; nothing without arguments. */
@@ -76,17 +117,26 @@ export class Network implements AsyncDisposable {
     for (const end of ends) run(`ip -n meshtap-${end} link set cable gso_max_segs ${on ? 65535 : 1}`);
   }
 
+  /** How much either end lets the other send ahead, at most. */
+  setWindow(bytes: number): void {
+    for (const end of ends) {
+      run(
+        `ip netns exec meshtap-${end} sysctl -qw net.ipv4.tcp_rmem="4096 ${Math.min(bytes, 131_072)} ${bytes}"`,
+      );
+    }
+  }
+
   /** Has the server's kernel reset every connection. */
   resetConnections(): void {
     run(`ip netns exec meshtap-server ss --kill state established sport = :${SERVER.port}`);
   }
 
-  /** Runs client.js to its end, and tells `onSent` at every hundredth request how many there were. */
+  /** Runs network-client-process.js to its end, and tells `onSent` at every hundredth request how many there were. */
   async send(
     options: { requests: number; connections: number; timeout?: number; abandon?: boolean },
     onSent?: (count: number) => void,
   ): Promise<ClientReport> {
-    const script = join(import.meta.dirname, 'client.js');
+    const script = join(import.meta.dirname, 'network-client-process.js');
     const child = this.#start('client', [
       process.execPath,
       script,
@@ -125,6 +175,11 @@ export class Network implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stopServer();
+    if (this.#cable) {
+      const exited = once(this.#cable.process, 'exit');
+      this.#cable.process.kill();
+      await exited;
+    }
     for (const end of ends) {
       run(`ip netns delete meshtap-${end}`);
       rmdirSync(join(this.cgroup, end));

@@ -2,11 +2,23 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, type TestContext, test } from 'vitest';
 import { DEFAULT_BOUNDARIES } from '../../src/config/boundaries.js';
-import type { Counts, Role } from '../../src/receivers/counts.js';
 import { ebpf } from '../../src/receivers/ebpf.js';
 import type { RunningReceiver } from '../../src/receivers/receiver.js';
 import { report } from '../support/figures.js';
-import { type ClientReport, Network, type Tally } from './network.js';
+import type { Tally } from '../support/network.js';
+import { type ClientReport, Network } from '../support/network.js';
+import {
+  add,
+  compare,
+  excess,
+  expectExact,
+  type Run,
+  reconcile,
+  type Seen,
+  sendWatched,
+  subtract,
+  sum,
+} from '../support/network-trial.js';
 
 let network: Network;
 let receiver: RunningReceiver;
@@ -25,96 +37,14 @@ afterAll(async () => {
 
 const load = { requests: 2000, connections: 16 };
 
-/** What meshtap counted, by `METHOD STATUS` or, without an answer, by `METHOD`. */
-interface Seen {
-  answered: Tally;
-  /** Of these, answers that were not complete. */
-  failed: Tally;
-  unanswered: Tally;
-}
-
-interface Run {
-  client: ClientReport;
-  /** nginx' own log. */
-  server: Tally;
-  seen: Record<Role, Seen>;
-  ledger: Tally;
-}
-
-/** Sends the load over a cable with `netem` on it, with meshtap watching both ends. */
-async function send(
+/** Sends the load over a cable with `netem` on it. */
+function send(
   netem: string,
   options: { timeout?: number; abandon?: boolean } = {},
   onSent?: (count: number) => void,
 ): Promise<Run> {
-  const before = await receiver.collect();
   network.trouble(netem);
-  const client = await network.send({ ...load, ...options }, onSent);
-  network.trouble();
-  const server = await network.takeServerLog();
-  const after = await receiver.collect();
-  const seen = { client: seenSince(before, after, 'client'), server: seenSince(before, after, 'server') };
-  return { client, server, seen, ledger: subtract(ledgerOf(after), ledgerOf(before)) };
-}
-
-const sum = (tally: Tally) => Object.values(tally).reduce((total, count) => total + count, 0);
-
-function add(...tallies: Tally[]): Tally {
-  const total: Tally = {};
-  for (const [name, count] of tallies.flatMap((tally) => Object.entries(tally))) {
-    total[name] = (total[name] ?? 0) + count;
-  }
-  return total;
-}
-
-/** By how much `a` exceeds `b`, name by name. */
-function excess(a: Tally, b: Tally): number {
-  return sum(
-    Object.fromEntries(Object.keys(a).map((name) => [name, Math.max(0, a[name]! - (b[name] ?? 0))])),
-  );
-}
-
-/** What is in `a` beyond `b`; what is in both equally often is not there. */
-function subtract(a: Tally, b: Tally): Tally {
-  const differences = Object.entries(a).map(([name, count]) => [name, count - (b[name] ?? 0)] as const);
-  return Object.fromEntries(differences.filter(([, count]) => count !== 0));
-}
-
-function seenSince(before: Counts, after: Counts, role: Role): Seen {
-  const tally = ({ http }: Counts, kind: keyof Seen) => {
-    const rows = http.filter(({ pair, status, failure }) => {
-      if (pair.role !== role) return false;
-      if (kind === 'unanswered') return status === undefined;
-      return status !== undefined && (kind === 'answered' || failure !== undefined);
-    });
-    return add(
-      ...rows.map(({ method, status, duration }) => ({
-        [[method, status].join(' ').trim()]: duration.count,
-      })),
-    );
-  };
-  const since = (kind: keyof Seen) => subtract(tally(after, kind), tally(before, kind));
-  return { answered: since('answered'), failed: since('failed'), unanswered: since('unanswered') };
-}
-
-const ledgerOf = ({ ledger }: Counts): Tally =>
-  Object.fromEntries(
-    ledger.map(({ role, subject, outcome, count }) => [`${role} ${subject} ${outcome}`, count]),
-  );
-
-/** Holds one side's counts against what that side itself knows, and reports the difference. */
-function compare(context: TestContext, at: Role, seen: Seen, answered: Tally, unanswered: Tally = {}): void {
-  const truth = add(answered, unanswered);
-  const counted = add(seen.answered, seen.unanswered);
-  report(context, {
-    at,
-    sent: sum(truth),
-    counted: sum(seen.answered),
-    explained: sum(seen.unanswered),
-    lost: Math.max(0, sum(truth) - sum(counted)),
-    wrong: excess(counted, truth),
-  });
-  expect({ answered: seen.answered, unanswered: seen.unanswered }, at).toEqual({ answered, unanswered });
+  return sendWatched(network, receiver, { ...load, ...options }, onSent, () => network.trouble());
 }
 
 /** A cable that is bad, but brings everything in the end. */
@@ -151,15 +81,9 @@ for (const { name, netem, mtu = 1500, bundles = true, onSent } of bad) {
   test(`both sides count exactly with ${name}`, async (context) => {
     network.setMtu(mtu);
     network.setBundles(bundles);
-    const { client, server, seen, ledger } = await send(netem, {}, onSent);
-    console.log(ledger);
-    reconcile(ledger);
-    expect(client).toMatchObject({ broken: {}, unanswered: {}, wrong: 0 });
-    expect(server).toEqual(client.complete);
-    compare(context, 'client', seen.client, client.complete);
-    compare(context, 'server', seen.server, server);
-    expect(seen.client.failed).toEqual({});
-    expect(seen.server.failed).toEqual({});
+    const run = await send(netem, {}, onSent);
+    console.log(run.ledger);
+    expectExact(context, run);
   });
 }
 
@@ -207,15 +131,6 @@ function compareClient(context: TestContext, seen: Seen, client: ClientReport, r
   const figures = { counted: sum(seen.answered), explained: sum(seen.unanswered), lost, wrong };
   report(context, { at: 'client', sent: sum(tried), ...figures });
   expect({ lost, wrong }).toEqual({ lost: 0, wrong: 0 });
-}
-
-/** Every request that was seen is in exactly one of the other lines. */
-function reconcile(ledger: Tally): void {
-  for (const role of ['client', 'server']) {
-    const lines = Object.entries(ledger).filter(([line]) => line.startsWith(`${role} requests `));
-    const { [`${role} requests seen`]: seen, ...rest } = Object.fromEntries(lines);
-    expect(sum(rest), role).toBe(seen);
-  }
 }
 
 for (const { name, netem, options, onSent } of broken) {
