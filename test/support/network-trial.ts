@@ -119,6 +119,7 @@ export function reconcile(ledger: Tally): void {
 
 /** Everything came in the end: each side has counted what it knows itself, with no failure. */
 export function expectExact(context: TestContext, { client, server, seen, ledger }: Run): void {
+  context.onTestFailed(() => console.log(ledger));
   reconcile(ledger);
   expect(client).toMatchObject({ broken: {}, unanswered: {}, wrong: 0 });
   expect(server).toEqual(client.complete);
