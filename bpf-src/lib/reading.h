@@ -21,6 +21,14 @@ static __always_inline void extend_whole(struct stream *s, __u64 from, __u64 to)
 		s->whole = to;
 }
 
+/* A piece is gone: others needed its place. Not inline: it would cost the deepest of all paths the stack that it has left. */
+static __noinline int miss_piece(const struct connection *c)
+{
+	if (c)
+		note(c->role, SEGMENTS_EARLY_DROPPED, 1);
+	return 1;
+}
+
 /* Take up one early piece whose turn has come, or that is of no use any more. */
 __attribute__((noinline)) int take_piece(struct __sk_buff *skb, __u32 received)
 {
@@ -51,11 +59,8 @@ __attribute__((noinline)) int take_piece(struct __sk_buff *skb, __u32 received)
 			return 0;
 	}
 	value = bpf_map_lookup_elem(&early, &key);
-	if (!value) {
-		if (found) /* others needed its place */
-			note(c->role, SEGMENTS_EARLY_DROPPED, 1);
-		return found;
-	}
+	if (!value)
+		return found && miss_piece(c);
 	from = position(s, key.seq);
 	length = value->length;
 	extend_whole(s, from, from + length);
