@@ -174,9 +174,16 @@ int ingress(struct __sk_buff *skb)
 	return PASS;
 }
 
+/* Whether what is sent begins an answer to nothing that is known. */
+static __always_inline int is_unasked(const struct connection *c)
+{
+	return c->role == ROLE_SERVER && c->protocol == HTTP1 && c->asked == c->answered && c->stream[OUT].phase == START;
+}
+
 SEC("cgroup_skb/egress")
 int egress(struct __sk_buff *skb)
 {
+	int unasked;
 	struct bpf_sock *sk = skb->sk;
 	struct segment seg = {};
 	struct bpf_tcp_sock *tcp;
@@ -201,9 +208,14 @@ int egress(struct __sk_buff *skb)
 
 	/* the acknowledgement that this packet carries tells what has arrived in order */
 	received = received_of(c, tcp->rcv_nxt);
-	if (is_behind(c, position(&c->stream[IN], received)) && enter(c)) {
-		catch_up(skb, received);
-		open_gate(skb, c, received);
+	unasked = seg.length && is_unasked(c);
+	if (is_behind(c, position(&c->stream[IN], received)) || (unasked && c->gate)) {
+		if (seg.length ? wait_to_enter(c) : enter(c)) {
+			catch_up(skb, received);
+			open_gate(skb, c, received);
+		} else if (unasked) { /* rather none than another's */
+			lose(skb, OUT);
+		}
 	}
 	if (seg.length || seg.fin)
 		send_out(skb, c, &seg);

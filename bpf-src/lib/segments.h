@@ -61,6 +61,22 @@ static __always_inline int enter(struct connection *c)
 	return mine;
 }
 
+#define PATIENCE 512 /* tries: some 20 us */
+
+/*
+ * What is sent may be the answer to what another CPU is only about to read, because the same arrived twice and TCP has
+ * taken the other one. Whoever is inside is in softirq and soon done. True if the gate is the caller's.
+ */
+static __noinline int wait_to_enter(struct connection *c)
+{
+	if (!c)
+		return 0;
+	for (int i = 0; i < PATIENCE; i++)
+		if (enter(c))
+			return 1;
+	return 0;
+}
+
 #define LOOKS 4 /* ... in a row: then the rest waits for the next packet */
 
 /* True if somebody left something: then the gate stays with the caller, who looks again, unless it was for the last time. */
