@@ -5,6 +5,8 @@
 
 #include "lib/segments.h"
 
+#define STRAYS 48 /* pieces of a connection that is not known yet: one segment, or the ten that TCP begins with */
+
 /* Too large for the stack. Ingress only: it runs in softirq, which does not nest on one CPU. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -35,44 +37,41 @@ static __always_inline int list_piece(struct connection *c, struct reassembly *r
 	return listed;
 }
 
-/* The name of a connection, also where it is not known yet: its addresses and ports. 0 = that is no segment. */
-static __always_inline __u64 tuple_of(struct __sk_buff *skb, const struct connection *c, __u32 listed)
+/* The bytes from an offset on, for as much as a piece has room; 0 = they can not be read. */
+static __always_inline struct early_value *read_piece(struct __sk_buff *skb, __u32 offset, __u32 length)
 {
-	struct segment seg = {};
-	struct ends ends;
+	__u32 zero = 0;
+	struct early_value *value = bpf_map_lookup_elem(&early_scratch, &zero);
 
-	if (listed)
-		return c ? c->tuple : 0;
-	if (!read_segment(skb, &seg) || !read_ends(skb, &seg, &ends))
+	length--;
+	asm volatile("%0 &= 2047" : "+r"(length));
+	if (!value || bpf_skb_load_bytes(skb, offset, value->byte, (length & 2047) + 1))
 		return 0;
-	return hash_of(ends.source, ends.destination, ends.source_port, ends.destination_port);
+	value->length = length + 1;
+	return value;
 }
 
 /*
- * Keep one piece of a segment. It is on a list unless the connection is not known yet: then it is looked for under the
- * addresses and ports, where it should begin. What is kept stays as it is: another CPU may have it under the parser, and
- * will throw it away. Of a segment that is sent again, and longer, the rest is kept behind it.
+ * Keep one piece of a segment. What is kept stays as it is: another CPU may have it under the parser, and will throw it
+ * away. Of a segment that is sent again, and longer, the rest is kept behind it.
  */
-__attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __u32 seq, __u32 listed)
+__attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __u32 seq)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct connection *c = connection_of(sk);
 	struct early_key key = { .seq = seq };
 	struct early_value *value, *old;
-	struct reassembly *r = 0;
-	__u32 zero = 0, length = skb->len - offset;
+	struct reassembly *r;
+	__u32 length = skb->len - offset;
 
-	value = bpf_map_lookup_elem(&early_scratch, &zero);
-	if (!value || !sk || offset >= skb->len)
+	if (!c || !sk || offset >= skb->len)
 		return 0;
 	if (length > PIECE)
 		length = PIECE;
 	/* what the parser passes over, such as most of a download, is not wanted back */
-	if (listed && c && position(&c->stream[IN], seq + length) <= c->stream[IN].next)
+	if (position(&c->stream[IN], seq + length) <= c->stream[IN].next)
 		return 1;
-	key.tuple = tuple_of(skb, c, listed);
-	if (!key.tuple)
-		return 0;
+	key.tuple = c->tuple;
 #pragma unroll
 	for (int i = 0; i < 3; i++) {
 		old = bpf_map_lookup_elem(&early, &key);
@@ -84,36 +83,90 @@ __attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __
 		key.seq += old->length;
 		length -= old->length;
 	}
-	length--;
-	asm volatile("%0 &= 2047" : "+r"(length));
-	if (bpf_skb_load_bytes(skb, offset, value->byte, (length & 2047) + 1))
+	value = read_piece(skb, offset, length);
+	r = make_storage(&reassembly, sk);
+	if (!value || !r)
 		return 0;
-	length++;
-	value->length = length;
-	value->at = bpf_ktime_get_ns();
-
-	if (listed) {
-		r = make_storage(&reassembly, sk);
-		if (!r)
-			return 0;
-	}
+	value->at = 0;
 	/* another CPU may have kept the same meanwhile */
 	if (bpf_map_update_elem(&early, &key, value, BPF_NOEXIST)) {
 		old = bpf_map_lookup_elem(&early, &key);
 		return old && old->length >= length;
 	}
-	if (!c || !r || list_piece(c, r, key.seq, length))
+	if (list_piece(c, r, key.seq, length))
 		return 1;
 	bpf_map_delete_elem(&early, &key);
 	return 0;
 }
 
-static __always_inline void hold(struct __sk_buff *skb, __u32 role, const struct segment *seg, __u32 listed)
+/* The same where the connection is not known yet, and so has no list. */
+__attribute__((noinline)) int hold_stray(struct __sk_buff *skb, __u32 offset, __u32 seq)
+{
+	struct early_value *value, *old;
+	struct early_key key = {};
+	struct segment seg = {};
+	struct ends ends;
+	__u32 length = skb->len - offset;
+
+	if (offset >= skb->len || !read_segment(skb, &seg) || !read_ends(skb, &seg, &ends))
+		return 0;
+	if (length > PIECE)
+		length = PIECE;
+	value = read_piece(skb, offset, length);
+	if (!value)
+		return 0;
+	value->seq = seq;
+	value->at = bpf_ktime_get_ns();
+	key.tuple = hash_of(ends.source, ends.destination, ends.source_port, ends.destination_port);
+	for (int i = 1; i <= STRAYS; i++) {
+		key.stray = i;
+		if (!bpf_map_update_elem(&early, &key, value, BPF_NOEXIST))
+			return 1;
+		old = bpf_map_lookup_elem(&early, &key);
+		if (old && old->seq == seq && old->length >= length)
+			return 1;
+	}
+	return 0;
+}
+
+/* A stray piece comes onto the list of its connection, which is known now. Called with the gate. */
+__attribute__((noinline)) int adopt(struct __sk_buff *skb, __u32 stray)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct connection *c = connection_of(sk);
+	struct early_value *value, *old;
+	struct early_key key = {};
+	struct reassembly *r;
+	__u32 length;
+
+	if (!c || !sk)
+		return 0;
+	key.tuple = c->tuple;
+	key.stray = stray;
+	value = bpf_map_lookup_elem(&early, &key);
+	if (!value)
+		return 0;
+	length = value->length;
+	key.seq = value->seq;
+	key.stray = 0;
+	r = make_storage(&reassembly, sk);
+	old = bpf_map_lookup_elem(&early, &key);
+	/* none from a connection that had the same addresses and ports before */
+	if (r && position(&c->stream[IN], key.seq) - c->stream[IN].next + PIECE < STRAYS * 2 * PIECE &&
+	    (!old || old->length < length) && !bpf_map_update_elem(&early, &key, value, BPF_ANY) && !old)
+		list_piece(c, r, key.seq, length);
+	key.seq = 0;
+	key.stray = stray;
+	bpf_map_delete_elem(&early, &key);
+	return 1;
+}
+
+static __always_inline void hold(struct __sk_buff *skb, __u32 role, const struct segment *seg, int known)
 {
 	__u32 offset = seg->payload, seq = seg->seq;
 
 	for (int i = 0; i < SEGMENT_PIECES; i++) {
-		if (!hold_piece(skb, offset, seq, listed)) {
+		if (!(known ? hold_piece(skb, offset, seq) : hold_stray(skb, offset, seq))) {
 			note(role, SEGMENTS_EARLY_DROPPED, 1);
 			return;
 		}

@@ -37,7 +37,7 @@ __attribute__((noinline)) int take_piece(struct __sk_buff *skb, __u32 received)
 	struct early_key key = {};
 	struct early_value *value;
 	struct reassembly *r;
-	__u32 found, length;
+	__u32 length;
 	struct stream *s;
 	__u64 from;
 
@@ -47,27 +47,19 @@ __attribute__((noinline)) int take_piece(struct __sk_buff *skb, __u32 received)
 	if (s->passing && in_order(s, received) < s->next)
 		return 0;
 	r = bpf_sk_storage_get(&reassembly, sk, 0, 0);
+	if (!r || !unlist_piece(c, r, s->next, &key.seq))
+		return 0;
 	key.tuple = c->tuple;
-	found = r ? unlist_piece(c, r, s->next, &key.seq) : 0;
-	/*
-	 * What came before the connection was known is on no list, and may begin in the middle of what the parser passes
-	 * over: it is looked for where that begins of which it is not known how it passed.
-	 */
-	if (!found) {
-		key.seq = s->whole;
-		if ((__s32)(received - key.seq) <= 0)
-			return 0;
-	}
 	value = bpf_map_lookup_elem(&early, &key);
 	if (!value)
-		return found && miss_piece(c);
+		return miss_piece(c);
 	from = position(s, key.seq);
 	length = value->length;
 	extend_whole(s, from, from + length);
 	if (from <= s->next && from + length > s->next && c->protocol != OPAQUE && s->phase != UNSYNCED) {
 		__u32 skip = s->next - from;
 
-		s->now = found ? bpf_ktime_get_ns() : value->at;
+		s->now = value->at ? value->at : bpf_ktime_get_ns();
 		s->early_seq = key.seq;
 		s->from_early = 1;
 		parse(skb, c, IN, skip, length - skip);
@@ -75,6 +67,13 @@ __attribute__((noinline)) int take_piece(struct __sk_buff *skb, __u32 received)
 	}
 	bpf_map_delete_elem(&early, &key);
 	return 1;
+}
+
+static __always_inline void take_pieces(struct __sk_buff *skb, __u32 received)
+{
+	for (int i = 0; i < 2 * PIECES; i++)
+		if (!take_piece(skb, received))
+			break;
 }
 
 /* Whether the parser lacks something that TCP has received. */
@@ -98,11 +97,14 @@ __attribute__((noinline)) int catch_up(struct __sk_buff *skb, __u32 received)
 	if (!c)
 		return 0;
 	s = &c->stream[IN];
-	for (int i = 0; i < 2 * PIECES; i++)
-		if (!take_piece(skb, received))
-			break;
+	take_pieces(skb, received);
 	if (c->protocol == OPAQUE || s->phase == UNSYNCED)
 		return 0;
+	if (s->phase != UNTIL_CLOSE && (__s64)(position(s, received) - s->next) > 0) {
+		for (int i = 1; i <= STRAYS; i++)
+			adopt(skb, i);
+		take_pieces(skb, received);
+	}
 	if (s->passing && s->next == position(s, received)) {
 		s->now = bpf_ktime_get_ns();
 		parse(skb, c, IN, 0, 0);

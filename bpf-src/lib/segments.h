@@ -30,14 +30,15 @@ struct {
 	__type(value, struct reassembly);
 } reassembly SEC(".maps");
 
+/* A piece; or a stray one, of a connection that is not known yet. */
 struct early_key {
 	__u64 tuple;
-	__u32 seq, reserved;
+	__u32 seq, stray; /* the one or, from 1 on, the other: nobody knows which bytes of it come first */
 };
 
 struct early_value {
-	__u64 at; /* ns */
-	__u32 length, reserved;
+	__u64 at; /* ns: of a stray one */
+	__u32 seq, length;
 	__u8 byte[PIECE + FRESH];
 };
 

@@ -20,6 +20,9 @@ import { compileCable } from './fixtures.js';
 const ends = ['client', 'server'] as const;
 type End = (typeof ends)[number];
 
+/** Their namespaces. */
+const netns = { client: `meshtap-${process.pid}-client`, server: `meshtap-${process.pid}-server` };
+
 export const SERVER = { host: '10.77.0.2', port: 8080 };
 
 /** How often each `METHOD STATUS`, or `METHOD` alone, occurred. */
@@ -70,19 +73,19 @@ export class Network implements AsyncDisposable {
     const network = new Network(await mkdtemp(join(tmpdir(), 'meshtap-network-')));
     for (const end of ends) {
       mkdirSync(join(network.cgroup, end), { recursive: true });
-      run(`ip netns add meshtap-${end} && ip -n meshtap-${end} link set lo up`);
+      run(`ip netns add ${netns[end]} && ip -n ${netns[end]} link set lo up`);
     }
     if (cable === 'tun') await network.#layCable();
-    else run('ip link add cable netns meshtap-client type veth peer name cable netns meshtap-server');
-    run('ip -n meshtap-client address add 10.77.0.1/24 dev cable');
-    run('ip -n meshtap-server address add 10.77.0.2/24 dev cable');
-    for (const end of ends) run(`ip -n meshtap-${end} link set cable up`);
+    else run(`ip link add cable netns ${netns.client} type veth peer name cable netns ${netns.server}`);
+    run(`ip -n ${netns.client} address add 10.77.0.1/24 dev cable`);
+    run(`ip -n ${netns.server} address add 10.77.0.2/24 dev cable`);
+    for (const end of ends) run(`ip -n ${netns[end]} link set cable up`);
     await network.#startServer();
     return network;
   }
 
   async #layCable(): Promise<void> {
-    const process = spawn(compileCable(), ['meshtap-client', 'meshtap-server'], {
+    const process = spawn(compileCable(), [netns.client, netns.server], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     const answers = createInterface(process.stdout!)[Symbol.asyncIterator]();
@@ -104,31 +107,31 @@ export class Network implements AsyncDisposable {
   /** Sets what netem does to packets that leave either end, such as `loss 1%`; nothing without arguments. */
   trouble(netem = ''): void {
     for (const end of ends) {
-      run(`tc -n meshtap-${end} qdisc replace dev cable root netem limit 20000 ${netem}`);
+      run(`tc -n ${netns[end]} qdisc replace dev cable root netem limit 20000 ${netem}`);
     }
   }
 
   setMtu(bytes: number): void {
-    for (const end of ends) run(`ip -n meshtap-${end} link set cable mtu ${bytes}`);
+    for (const end of ends) run(`ip -n ${netns[end]} link set cable mtu ${bytes}`);
   }
 
   /** Segments leave as large as the MTU allows, as from a card without offload, or in bundles of up to 64 kB. */
   setBundles(on: boolean): void {
-    for (const end of ends) run(`ip -n meshtap-${end} link set cable gso_max_segs ${on ? 65535 : 1}`);
+    for (const end of ends) run(`ip -n ${netns[end]} link set cable gso_max_segs ${on ? 65535 : 1}`);
   }
 
   /** How much either end lets the other send ahead, at most. */
   setWindow(bytes: number): void {
     for (const end of ends) {
       run(
-        `ip netns exec meshtap-${end} sysctl -qw net.ipv4.tcp_rmem="4096 ${Math.min(bytes, 131_072)} ${bytes}"`,
+        `ip netns exec ${netns[end]} sysctl -qw net.ipv4.tcp_rmem="4096 ${Math.min(bytes, 131_072)} ${bytes}"`,
       );
     }
   }
 
   /** Has the server's kernel reset every connection. */
   resetConnections(): void {
-    run(`ip netns exec meshtap-server ss --kill state established sport = :${SERVER.port}`);
+    run(`ip netns exec ${netns.server} ss --kill state established sport = :${SERVER.port}`);
   }
 
   /** Runs network-client-process.js to its end, and tells `onSent` at every hundredth request how many there were. */
@@ -181,7 +184,7 @@ export class Network implements AsyncDisposable {
       await exited;
     }
     for (const end of ends) {
-      run(`ip netns delete meshtap-${end}`);
+      run(`ip netns delete ${netns[end]}`);
       rmdirSync(join(this.cgroup, end));
     }
     rmdirSync(this.cgroup);
@@ -190,7 +193,7 @@ export class Network implements AsyncDisposable {
 
   #start(end: End, command: string[]): ChildProcess {
     const script = 'echo $$ >"$0/cgroup.procs" && exec ip netns exec "$@"';
-    return spawn('sh', ['-c', script, join(this.cgroup, end), `meshtap-${end}`, ...command], {
+    return spawn('sh', ['-c', script, join(this.cgroup, end), netns[end], ...command], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
   }
@@ -232,7 +235,7 @@ export class Network implements AsyncDisposable {
   }
 
   async #listens(): Promise<boolean> {
-    return run('ip netns exec meshtap-server ss --no-header -ltn').includes(`:${SERVER.port}`);
+    return run(`ip netns exec ${netns.server} ss --no-header -ltn`).includes(`:${SERVER.port}`);
   }
 
   async #stopServer(): Promise<void> {

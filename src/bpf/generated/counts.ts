@@ -22,12 +22,20 @@ export const structs = {
       step: { offset: 0, size: 16384, type: 'u32[4096]' },
     },
   },
+  early_key: {
+    size: 16,
+    fields: {
+      tuple: { offset: 0, size: 8, type: 'u64' },
+      seq: { offset: 8, size: 4, type: 'u32' },
+      stray: { offset: 12, size: 4, type: 'u32' },
+    },
+  },
   early_value: {
     size: 2512,
     fields: {
       at: { offset: 0, size: 8, type: 'u64' },
-      length: { offset: 8, size: 4, type: 'u32' },
-      reserved: { offset: 12, size: 4, type: 'u32' },
+      seq: { offset: 8, size: 4, type: 'u32' },
+      length: { offset: 12, size: 4, type: 'u32' },
       byte: { offset: 16, size: 2496, type: 'u8[2496]' },
     },
   },
@@ -38,14 +46,6 @@ export const structs = {
       taken: { offset: 4, size: 4, type: 'u32' },
       seq: { offset: 8, size: 2048, type: 'u32[512]' },
       length: { offset: 2056, size: 1024, type: 'u16[512]' },
-    },
-  },
-  early_key: {
-    size: 16,
-    fields: {
-      tuple: { offset: 0, size: 8, type: 'u64' },
-      seq: { offset: 8, size: 4, type: 'u32' },
-      reserved: { offset: 12, size: 4, type: 'u32' },
     },
   },
   connection: {
@@ -570,9 +570,8 @@ export const enums = {
 export const maps = {
   route_tables: { type: 2, flags: 0, maxEntries: 2, key: { type: 'u32', size: 4 }, value: { type: 'struct route_table', size: 544 } },
   huffman_code: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct huffman_code', size: 16384 } },
-  early_scratch: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct early_value', size: 2512 } },
-  reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 3080 } },
   early: { type: 9, flags: 0, maxEntries: 4096, key: { type: 'struct early_key', size: 16 }, value: { type: 'struct early_value', size: 2512 } },
+  reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 3080 } },
   connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 1888 } },
   http2_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct http2', size: 7472 } },
   pairs: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct pair_key', size: 32 }, value: { type: 'u32', size: 4 } },
@@ -604,5 +603,6 @@ export const maps = {
   flow_notes: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct flow_note_key', size: 16 }, value: { type: 'struct flow_note', size: 200 } },
   handshakes: { type: 9, flags: 0, maxEntries: 16384, key: { type: 'struct handshake_key', size: 8 }, value: { type: 'struct handshake', size: 24 } },
   naming: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct naming', size: 376 } },
+  early_scratch: { type: 6, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct early_value', size: 2512 } },
   dns_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct dns_stream', size: 912 } },
 } as const;
