@@ -210,7 +210,7 @@ int egress(struct __sk_buff *skb)
 	received = received_of(c, tcp->rcv_nxt);
 	unasked = seg.length && is_unasked(c);
 	if (is_behind(c, position(&c->stream[IN], received)) || (unasked && c->gate)) {
-		if (seg.length ? wait_to_enter(c) : enter(c)) {
+		if (seg.length ? wait_to_enter(skb) : enter(c)) {
 			catch_up(skb, received);
 			open_gate(skb, c, received);
 		} else if (unasked) { /* rather none than another's */

@@ -15,23 +15,27 @@ struct {
 	__type(value, struct early_value);
 } early_scratch SEC(".maps");
 
-/* On the connection's list of pieces. */
-static __always_inline int list_piece(struct connection *c, struct reassembly *r, __u32 seq, __u32 length)
+/*
+ * On the connection's list of pieces, once: whoever brings the same again may be ahead of who kept it, and TCP may take it
+ * from him. 0 = the list is full. In its place there may be another one by now: then it is done with.
+ */
+static __always_inline int list_piece(struct connection *c, struct reassembly *r, struct early_value *value, __u32 seq)
 {
 	int listed = 0;
 
 	take(&c->lock);
-	for (__u32 i = 1; i <= PIECES; i++) {
+	if (value->listed || value->seq != seq)
+		listed = 1;
+	for (__u32 i = 1; i <= PIECES && !listed; i++) {
 		__u32 place = (r->put + i) & (PIECES - 1);
 
 		if (r->length[place])
 			continue;
 		r->seq[place] = seq;
-		r->length[place] = length;
+		r->length[place] = value->length;
 		r->put = place;
 		c->early++;
-		listed = 1;
-		break;
+		value->listed = listed = 1;
 	}
 	leave(&c->lock);
 	return listed;
@@ -48,6 +52,7 @@ static __always_inline struct early_value *read_piece(struct __sk_buff *skb, __u
 	if (!value || bpf_skb_load_bytes(skb, offset, value->byte, (length & 2047) + 1))
 		return 0;
 	value->length = length + 1;
+	value->listed = 0;
 	return value;
 }
 
@@ -71,6 +76,9 @@ __attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __
 	/* what the parser passes over, such as most of a download, is not wanted back */
 	if (position(&c->stream[IN], seq + length) <= c->stream[IN].next)
 		return 1;
+	r = make_storage(&reassembly, sk);
+	if (!r)
+		return 0;
 	key.tuple = c->tuple;
 #pragma unroll
 	for (int i = 0; i < 3; i++) {
@@ -78,22 +86,21 @@ __attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __
 		if (!old)
 			break;
 		if (old->length >= length)
-			return 1;
+			return list_piece(c, r, old, key.seq);
 		offset += old->length;
 		key.seq += old->length;
 		length -= old->length;
 	}
 	value = read_piece(skb, offset, length);
-	r = make_storage(&reassembly, sk);
-	if (!value || !r)
+	if (!value)
 		return 0;
 	value->at = 0;
-	/* another CPU may have kept the same meanwhile */
-	if (bpf_map_update_elem(&early, &key, value, BPF_NOEXIST)) {
-		old = bpf_map_lookup_elem(&early, &key);
-		return old && old->length >= length;
-	}
-	if (list_piece(c, r, key.seq, length))
+	value->seq = key.seq;
+	bpf_map_update_elem(&early, &key, value, BPF_NOEXIST); /* another CPU may have kept the same meanwhile */
+	old = bpf_map_lookup_elem(&early, &key);
+	if (!old || old->length < length)
+		return 0;
+	if (list_piece(c, r, old, key.seq))
 		return 1;
 	bpf_map_delete_elem(&early, &key);
 	return 0;
@@ -153,8 +160,13 @@ __attribute__((noinline)) int adopt(struct __sk_buff *skb, __u32 stray)
 	old = bpf_map_lookup_elem(&early, &key);
 	/* none from a connection that had the same addresses and ports before */
 	if (r && position(&c->stream[IN], key.seq) - c->stream[IN].next + PIECE < STRAYS * 2 * PIECE &&
-	    (!old || old->length < length) && !bpf_map_update_elem(&early, &key, value, BPF_ANY) && !old)
-		list_piece(c, r, key.seq, length);
+	    (!old || old->length < length)) {
+		value->listed = old && old->listed;
+		bpf_map_update_elem(&early, &key, value, BPF_ANY);
+		old = bpf_map_lookup_elem(&early, &key);
+		if (old)
+			list_piece(c, r, old, key.seq);
+	}
 	key.seq = 0;
 	key.stray = stray;
 	bpf_map_delete_elem(&early, &key);

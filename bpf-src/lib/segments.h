@@ -38,7 +38,8 @@ struct early_key {
 
 struct early_value {
 	__u64 at; /* ns: of a stray one */
-	__u32 seq, length;
+	__u32 seq;
+	__u16 length, listed;
 	__u8 byte[PIECE + FRESH];
 };
 
@@ -62,18 +63,28 @@ static __always_inline int enter(struct connection *c)
 	return mine;
 }
 
-#define PATIENCE 512 /* tries: some 20 us */
+#define PATIENCE 64 /* twice: so many times so many tries, some 200 us */
+
+__attribute__((noinline)) int try_to_enter(struct __sk_buff *skb)
+{
+	struct connection *c = connection_of(skb->sk);
+
+	if (!c)
+		return 0;
+	for (int i = 0; i < PATIENCE; i++)
+		if (enter(c))
+			return 1;
+	return 0;
+}
 
 /*
  * What is sent may be the answer to what another CPU is only about to read, because the same arrived twice and TCP has
  * taken the other one. Whoever is inside is in softirq and soon done. True if the gate is the caller's.
  */
-static __noinline int wait_to_enter(struct connection *c)
+static __always_inline int wait_to_enter(struct __sk_buff *skb)
 {
-	if (!c)
-		return 0;
 	for (int i = 0; i < PATIENCE; i++)
-		if (enter(c))
+		if (try_to_enter(skb))
 			return 1;
 	return 0;
 }

@@ -22,6 +22,15 @@ export const structs = {
       step: { offset: 0, size: 16384, type: 'u32[4096]' },
     },
   },
+  reassembly: {
+    size: 3080,
+    fields: {
+      put: { offset: 0, size: 4, type: 'u32' },
+      taken: { offset: 4, size: 4, type: 'u32' },
+      seq: { offset: 8, size: 2048, type: 'u32[512]' },
+      length: { offset: 2056, size: 1024, type: 'u16[512]' },
+    },
+  },
   early_key: {
     size: 16,
     fields: {
@@ -35,17 +44,9 @@ export const structs = {
     fields: {
       at: { offset: 0, size: 8, type: 'u64' },
       seq: { offset: 8, size: 4, type: 'u32' },
-      length: { offset: 12, size: 4, type: 'u32' },
+      length: { offset: 12, size: 2, type: 'u16' },
+      listed: { offset: 14, size: 2, type: 'u16' },
       byte: { offset: 16, size: 2496, type: 'u8[2496]' },
-    },
-  },
-  reassembly: {
-    size: 3080,
-    fields: {
-      put: { offset: 0, size: 4, type: 'u32' },
-      taken: { offset: 4, size: 4, type: 'u32' },
-      seq: { offset: 8, size: 2048, type: 'u32[512]' },
-      length: { offset: 2056, size: 1024, type: 'u16[512]' },
     },
   },
   connection: {
@@ -570,8 +571,8 @@ export const enums = {
 export const maps = {
   route_tables: { type: 2, flags: 0, maxEntries: 2, key: { type: 'u32', size: 4 }, value: { type: 'struct route_table', size: 544 } },
   huffman_code: { type: 2, flags: 0, maxEntries: 1, key: { type: 'u32', size: 4 }, value: { type: 'struct huffman_code', size: 16384 } },
-  early: { type: 9, flags: 0, maxEntries: 4096, key: { type: 'struct early_key', size: 16 }, value: { type: 'struct early_value', size: 2512 } },
   reassembly: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct reassembly', size: 3080 } },
+  early: { type: 9, flags: 0, maxEntries: 4096, key: { type: 'struct early_key', size: 16 }, value: { type: 'struct early_value', size: 2512 } },
   connections: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct connection', size: 1888 } },
   http2_streams: { type: 24, flags: 1, maxEntries: 0, key: { type: 'i32', size: 4 }, value: { type: 'struct http2', size: 7472 } },
   pairs: { type: 1, flags: 0, maxEntries: 2048, key: { type: 'struct pair_key', size: 32 }, value: { type: 'u32', size: 4 } },
