@@ -235,7 +235,7 @@ static __always_inline struct connection *begin(struct bpf_sock_ops *ctx, __u8 r
 
 	if (!ctx->sk)
 		return 0;
-	c = make_storage(&connections, ctx->sk);
+	c = MAKE_STORAGE(&connections, ctx->sk);
 	if (!c) {
 		note(role, CONNECTIONS_UNTRACKED, 1);
 		return 0;

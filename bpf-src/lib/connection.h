@@ -214,12 +214,13 @@ static __always_inline int claim(struct connection *c, __u8 what)
  * A socket's storage, made if it has none; 0 = no memory. Two CPUs that make it at once are both refused but one
  * (bpf_local_storage_update(): -EEXIST or -EAGAIN), and the others find what that one made.
  */
-static __always_inline void *make_storage(void *map, struct bpf_sock *sk)
-{
-	void *storage = bpf_sk_storage_get(map, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-
-	return storage ? storage : bpf_sk_storage_get(map, sk, 0, 0);
-}
+#define MAKE_STORAGE(map, sk)                                                                                     \
+	({                                                                                                        \
+		struct bpf_sock *owner_ = (sk);                                                                   \
+		void *storage_ = bpf_sk_storage_get(map, owner_, 0, BPF_SK_STORAGE_GET_F_CREATE);                 \
+                                                                                                                  \
+		storage_ ? storage_ : bpf_sk_storage_get(map, owner_, 0, 0);                                      \
+	})
 
 /* Full sockets only: neither listeners' requests nor TIME_WAIT have any. */
 static __always_inline struct connection *connection_of(struct bpf_sock *sk)

@@ -76,7 +76,7 @@ __attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __
 	/* what the parser passes over, such as most of a download, is not wanted back */
 	if (position(&c->stream[IN], seq + length) <= c->stream[IN].next)
 		return 1;
-	r = make_storage(&reassembly, sk);
+	r = MAKE_STORAGE(&reassembly, sk);
 	if (!r)
 		return 0;
 	key.tuple = c->tuple;
@@ -156,7 +156,7 @@ __attribute__((noinline)) int adopt(struct __sk_buff *skb, __u32 stray)
 	length = value->length;
 	key.seq = value->seq;
 	key.stray = 0;
-	r = make_storage(&reassembly, sk);
+	r = MAKE_STORAGE(&reassembly, sk);
 	old = bpf_map_lookup_elem(&early, &key);
 	/* none from a connection that had the same addresses and ports before */
 	if (r && position(&c->stream[IN], key.seq) - c->stream[IN].next + PIECE < STRAYS * 2 * PIECE &&

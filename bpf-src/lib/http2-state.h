@@ -42,7 +42,7 @@ static __always_inline struct http2 *new_http2(SOURCE skb)
 {
 	struct bpf_sock *sk = skb->sk;
 
-	return sk ? make_storage(&http2_streams, sk) : 0;
+	return sk ? MAKE_STORAGE(&http2_streams, sk) : 0;
 }
 
 #endif

@@ -196,7 +196,7 @@ static __always_inline struct connection *connection_for(struct __sk_buff *skb, 
 		/* in its handshake sock_ops will make it, or, if that had begun before this program, the next packet */
 		if (!sk || state == BPF_TCP_SYN_SENT || state == BPF_TCP_SYN_RECV)
 			return 0;
-		c = make_storage(&connections, sk);
+		c = MAKE_STORAGE(&connections, sk);
 		if (!c) {
 			note(ROLE_UNKNOWN, CONNECTIONS_UNTRACKED, 1);
 			return 0;

@@ -99,7 +99,7 @@ static __always_inline int become_dns(SOURCE source, struct connection *c, struc
 
 	if (!sk)
 		return STOP;
-	if (!make_storage(&dns_streams, sk)) {
+	if (!MAKE_STORAGE(&dns_streams, sk)) {
 		note(c->role, CONNECTIONS_UNTRACKED, 1);
 		c->protocol = OPAQUE;
 		return STOP;
