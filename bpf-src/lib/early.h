@@ -7,6 +7,8 @@
 
 #define STRAYS 48 /* pieces of a connection that is not known yet: one segment, or the ten that TCP begins with */
 
+#define CHAIN 64 /* pieces that one which is sent again may cover: Linux joins small segments then (tcp_retrans_try_collapse) */
+
 /* Too large for the stack. Ingress only: it runs in softirq, which does not nest on one CPU. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -80,8 +82,7 @@ __attribute__((noinline)) int hold_piece(struct __sk_buff *skb, __u32 offset, __
 	if (!r)
 		return 0;
 	key.tuple = c->tuple;
-#pragma unroll
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < CHAIN; i++) {
 		old = bpf_map_lookup_elem(&early, &key);
 		if (!old)
 			break;
